@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 from trigger.clock import Clock, Deadline, SystemClock
 
 if TYPE_CHECKING:
-    from trigger.config import Controller
+    from trigger.host import Controller
 
 
 class Power(enum.Enum):

@@ -1,0 +1,84 @@
+"""What the configuration says of one host: frozen values, made by trigger/config.py, read by everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class SecretReference:
+    """Where a secret is to be had; never the secret itself.
+
+    `kind` is env, file, command, keyring or prompt; `argument` is the variable's name, the path, the argument
+    list, the keyring's service; for prompt it is empty. `where` is "file:line" of the configuration.
+    """
+
+    kind: str
+    argument: str | tuple[str, ...] = ""
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How a controller's certificate is verified: by a CA file, or by a pinned SHA-256 fingerprint (hex)."""
+
+    ca_file: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """One way to a host's controller, in the order in which it is tried.
+
+    `name` is what `--via` takes (default: the driver's name). `port` 0 is the driver's default. `system` names
+    one of several systems behind one controller. `options` holds what only this driver understands, already
+    checked to be plain scalars; `where` is "file:line".
+    """
+
+    name: str
+    driver: str
+    address: str
+    port: int = 0
+    user: str = ""
+    password: SecretReference | None = None
+    system: str = ""
+    privilege: str = ""
+    cipher_suite: int | None = None
+    tls: Tls = field(default_factory=Tls)
+    options: Mapping[str, object] = field(default_factory=dict)
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ssh:
+    """How the host itself is reached. `key` and `known_hosts` are paths, "" for SSH's own defaults."""
+
+    host: str
+    port: int = 22
+    user: str = ""
+    key: str = ""
+    known_hosts: str = ""
+    engine: str = "asyncssh"
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedIdentity:
+    """Who the host is, as its owner wrote it down; "" where not given."""
+
+    uuid: str = ""
+    serial: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One host. `dump_target` is "auto" (from the record or the host's own kdump configuration), a path or a URL."""
+
+    name: str
+    controllers: tuple[Controller, ...]
+    ssh: Ssh | None = None
+    dump_target: str = "auto"
+    tags: tuple[str, ...] = ()
+    identity: ExpectedIdentity = field(default_factory=ExpectedIdentity)
+    protected: bool = False
+    where: str = ""

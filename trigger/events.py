@@ -1,0 +1,153 @@
+"""What happens in a run, as frozen values: the lines of the journal and of `--json`.
+
+A run is a fold over its events; there is no other state. Every value is plain JSON. Names and fields are an
+interface (docs/events.md): fields are added, never renamed. Texts are harmless already (trigger/text.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What would be done: the routes in order, each `{controller, driver, address, request}`."""
+
+    kind: ClassVar[str] = "Planned"
+    action: str
+    routes: tuple[Mapping[str, str], ...]
+    deadline_s: float
+    dump_target: str
+    actor: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What one controller said before the fire. `error` is empty when it could be used."""
+
+    kind: ClassVar[str] = "Probed"
+    controller: str
+    uuid: str = ""
+    serial: str = ""
+    power: str = "unknown"
+    learned: Mapping[str, object] | None = None
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """The guard's word: `go`, with the rules that were overridden, or the rule that refused and why."""
+
+    kind: ClassVar[str] = "Guarded"
+    go: bool
+    rule: str = ""
+    message: str = ""
+    overridden: tuple[str, ...] = ()
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """The intent, on disk before the request leaves. `deadline_at` is in seconds since the epoch."""
+
+    kind: ClassVar[str] = "Firing"
+    controller: str
+    driver: str
+    address: str
+    request: str
+    keys: tuple[str, ...]
+    deadline_at: float
+    boot_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """What became of the request: accepted, refused or unknown. `answer` is the controller's, in words."""
+
+    kind: ClassVar[str] = "Fired"
+    controller: str
+    outcome: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Something seen while watching. `grade` is proof, strong or weak; `phase` as in trigger/watch/phases.py."""
+
+    kind: ClassVar[str] = "Observed"
+    phase: str
+    source: str
+    grade: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DumpFound:
+    """The state of the dump at its target: waiting, writing, landed, verified, incomplete, failed, unreadable."""
+
+    kind: ClassVar[str] = "DumpFound"
+    state: str
+    path: str = ""
+    size: int = 0
+    format: str = ""
+    complete: str = ""
+    release: str = ""
+    crash_time: float | None = None
+    panic: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of a run. `sent` is yes, no or maybe; `safe_to_power_cycle` is yes, no or unknown."""
+
+    kind: ClassVar[str] = "Finished"
+    exit_code: int
+    sent: str
+    text: str
+    dump: str = ""
+    safe_to_power_cycle: str = "unknown"
+    safe_reason: str = ""
+    next: str = ""
+    ends_fire: bool = False
+
+
+Event = Planned | Probed | Guarded | Firing | Fired | Observed | DumpFound | Finished
+
+_BY_KIND: dict[str, type[Any]] = {
+    cls.kind: cls for cls in (Planned, Probed, Guarded, Firing, Fired, Observed, DumpFound, Finished)
+}
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """Return the event's fields with its kind under `event`."""
+    return {"event": event.kind, **asdict(event)}
+
+
+def from_json(data: Mapping[str, Any]) -> Event | None:
+    """Return the event of one journal line, or None for a kind that this version does not know.
+
+    Unknown fields are passed over, so that an older program reads a newer journal. Raises ValueError when a
+    known kind lacks a field.
+    """
+    cls = _BY_KIND.get(str(data.get("event")))
+    if cls is None:
+        return None
+    known = {field.name for field in fields(cls)}
+    values = {key: _frozen(value) for key, value in data.items() if key in known}
+    try:
+        event: Event = cls(**values)
+    except TypeError as error:
+        raise ValueError(f"{data.get('event')}: {error}") from None
+    return event
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,109 @@
+"""Open fires: what the journal says was sent and has not come to an end.
+
+A fire is open from `Firing` until a dump is verified, a new boot id is seen, "no crash" is proved, every route
+refused, or its deadline has passed. While one is open every other is refused: a second shot can destroy the dump
+that the first one started.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from trigger.events import Fired, Finished, Firing, Observed
+from trigger.journal import Line, read_journal
+from trigger.state import JOURNAL, StateFolder
+
+# A journal untouched for longer than the longest deadline anybody sets holds no open fire.
+LONGEST_FIRE_S = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFire:
+    """One shot whose end is not known. `outcome` is "" when the program died before it could say."""
+
+    host: str
+    run: str
+    controller: str
+    driver: str
+    address: str
+    keys: tuple[str, ...]
+    fired_at: float
+    deadline_at: float
+    outcome: str
+    boot_id: str
+
+
+def fires(lines: Iterable[Line]) -> list[OpenFire]:
+    """Return every shot of a journal that was not refused, ended or not, oldest first."""
+    found, _ = _fold(lines)
+    return list(found.values())
+
+
+def open_fires(lines: Iterable[Line], now: float) -> list[OpenFire]:
+    """Return the shots of a journal that are still open at `now` (seconds since the epoch), oldest first."""
+    found, ended = _fold(lines)
+    return [fire for run, fire in found.items() if run not in ended and now < fire.deadline_at]
+
+
+def open_fires_everywhere(state: StateFolder, host: str, keys: Iterable[str], now: float) -> list[OpenFire]:
+    """Return the open fires that forbid a shot at `host`: its own, and those of any host that shares a key.
+
+    Another name for the same controller is the same machine. Raises GuardRefused (rule `journal`) when a journal
+    that may hold one cannot be read.
+    """
+    wanted = set(keys)
+    found = open_fires(read_journal(state, host), now)
+    for other in _recently_written(state, now):
+        if other != host:
+            found += [f for f in open_fires(read_journal(state, other), now) if wanted & set(f.keys)]
+    return found
+
+
+def _fold(lines: Iterable[Line]) -> tuple[dict[str, OpenFire], set[str]]:
+    found: dict[str, OpenFire] = {}
+    ended: set[str] = set()
+    for line in lines:
+        event = line.event
+        if isinstance(event, Firing):
+            found[line.run] = _opened(line, event)
+        elif isinstance(event, Fired) and line.run in found:
+            found[line.run] = _with_outcome(found[line.run], event.outcome)
+            if event.outcome == "refused":
+                del found[line.run]
+        elif isinstance(event, Finished) and event.ends_fire:
+            ended.add(line.run)
+        elif isinstance(event, Observed) and event.phase in ("back", "no-crash") and event.grade == "proof":
+            ended.add(line.run)
+    return found, ended
+
+
+def _opened(line: Line, event: Firing) -> OpenFire:
+    return OpenFire(
+        line.host, line.run, event.controller, event.driver, event.address, event.keys,
+        line.time, event.deadline_at, "", event.boot_id,
+    )  # fmt: skip
+
+
+def _with_outcome(fire: OpenFire, outcome: str) -> OpenFire:
+    from dataclasses import replace
+
+    return replace(fire, outcome=outcome)
+
+
+def _recently_written(state: StateFolder, now: float) -> list[str]:
+    names = []
+    try:
+        entries = os.scandir(state.path / "hosts")
+    except OSError:
+        return []
+    with entries:
+        for entry in entries:
+            try:
+                written = os.stat(f"{entry.path}/{JOURNAL}", follow_symlinks=False).st_mtime
+            except OSError:
+                continue
+            if now - written < LONGEST_FIRE_S:
+                names.append(entry.name)
+    return names

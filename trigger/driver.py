@@ -170,7 +170,7 @@ class Console(Protocol):
     """A serial console that was opened for us. Bytes are as the host sent them."""
 
     def read(self, deadline: Deadline) -> bytes:
-        """Return what has come, waiting until something does; b"" when `deadline` passes; EOFError when it is lost."""
+        """Return what has come, waiting for something; b"" when `deadline` passes; EOFError when it is lost."""
         ...
 
     def write(self, data: bytes) -> None:

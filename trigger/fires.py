@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from trigger.events import Fired, Finished, Firing, Observed
+from trigger.events import Finished, Fired, Firing, Observed
 from trigger.journal import Line, read_journal
 from trigger.state import JOURNAL, StateFolder
 
@@ -72,23 +73,29 @@ def _fold(lines: Iterable[Line]) -> tuple[dict[str, OpenFire], set[str]]:
             found[line.run] = _with_outcome(found[line.run], event.outcome)
             if event.outcome == "refused":
                 del found[line.run]
-        elif isinstance(event, Finished) and event.ends_fire:
-            ended.add(line.run)
-        elif isinstance(event, Observed) and event.phase in ("back", "no-crash") and event.grade == "proof":
+        elif (isinstance(event, Finished) and event.ends_fire) or (
+            isinstance(event, Observed) and event.phase in ("back", "no-crash") and event.grade == "proof"
+        ):
             ended.add(line.run)
     return found, ended
 
 
 def _opened(line: Line, event: Firing) -> OpenFire:
     return OpenFire(
-        line.host, line.run, event.controller, event.driver, event.address, event.keys,
-        line.time, event.deadline_at, "", event.boot_id,
-    )  # fmt: skip
+        line.host,
+        line.run,
+        event.controller,
+        event.driver,
+        event.address,
+        event.keys,
+        line.time,
+        event.deadline_at,
+        "",
+        event.boot_id,
+    )
 
 
 def _with_outcome(fire: OpenFire, outcome: str) -> OpenFire:
-    from dataclasses import replace
-
     return replace(fire, outcome=outcome)
 
 
@@ -101,7 +108,7 @@ def _recently_written(state: StateFolder, now: float) -> list[str]:
     with entries:
         for entry in entries:
             try:
-                written = os.stat(f"{entry.path}/{JOURNAL}", follow_symlinks=False).st_mtime
+                written = Path(entry.path, JOURNAL).lstat().st_mtime
             except OSError:
                 continue
             if now - written < LONGEST_FIRE_S:

@@ -40,13 +40,13 @@ class Line:
 class Journal:
     """The journal of one host, opened for one run."""
 
-    def __init__(self, state: StateFolder, host: str, run: str, clock: Clock) -> None:
-        """Open the file, making it where needed.
+    def __init__(self, state: StateFolder, host: str, run: str, clock: Clock, seq: int = 0) -> None:
+        """Open the file, making it where needed; `seq` is the number of the run's next line.
 
         Raises GuardRefused (rule `journal`) when it cannot be written: then nothing may be sent.
         """
         self._state, self.host, self.run, self._clock = state, host, run, clock
-        self._seq = 0
+        self._seq = seq
         self._folder_synced = False
         self.head = ""
         try:
@@ -79,9 +79,13 @@ class Journal:
             previous, whole = _last_line(self._file)
             moment = round(self._clock.time(), 3)
             envelope = {
-                "v": VERSION, "run": self.run, "host": self.host, "seq": self._seq, "time": moment,
+                "v": VERSION,
+                "run": self.run,
+                "host": self.host,
+                "seq": self._seq,
+                "time": moment,
                 "prev": sha256(previous).hexdigest() if previous else "",
-            }  # fmt: skip
+            }
             raw = {**envelope, **to_json(event)}
             text = json.dumps(raw, separators=(",", ":")).encode()
             _write_all(self._file, (b"" if whole else b"\n") + text + b"\n")

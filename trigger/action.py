@@ -1,0 +1,234 @@
+"""A command that fires, whole: config -> plan -> confirm -> lock -> shot -> watch -> end.
+
+`nmi`, `sysrq HOST c` and `crash` are this one function with different actions.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trigger.clock import Clock, SystemClock
+from trigger.display import People, print_json
+from trigger.driver import Answers
+from trigger.errors import GuardRefused, TriggerError
+from trigger.events import Finished, Planned, to_json
+from trigger.host import Controller, Host
+from trigger.interrupts import Interrupts
+from trigger.journal import Line
+from trigger.known import Known, known_of
+from trigger.lock import Locks
+from trigger.plan import Plan, make_plan
+from trigger.run import Listener, Run, actor
+from trigger.shot import Surroundings, Wish, shoot
+from trigger.state import StateFolder
+from trigger.watch.watched import Watched
+
+if TYPE_CHECKING:
+    from trigger.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The options of a command that fires, as parsed."""
+
+    action: str
+    config: Path | None = None
+    via: str = ""
+    ad_hoc: str = ""
+    confirm: str = ""
+    reason: str = ""
+    overrides: tuple[str, ...] = ()
+    until: str = "verified"
+    deadline_s: float | None = None
+    dry_run: bool = False
+    as_json: bool = False
+    verbose: int = 0
+
+
+def act(host_name: str, choices: Choices, clock: Clock | None = None) -> int:
+    """Do it, and return the exit code. Errors before the fire are raised as TriggerError."""
+    from trigger.logs import set_up_logging
+
+    set_up_logging(choices.verbose)
+    clock = clock or SystemClock()
+    people = People()
+    try:
+        return _act(host_name, choices, clock, people)
+    except KeyboardInterrupt:
+        error = GuardRefused("Stopped by the operator before anything was sent.", rule="operator")
+        _say_end(error, host_name, choices, clock)
+        raise error from None
+    except TriggerError as error:
+        _say_end(error, host_name, choices, clock)
+        raise
+
+
+def _act(host_name: str, choices: Choices, clock: Clock, people: People) -> int:
+    from trigger.config import load
+
+    config = load(choices.config)
+    host = _host(config, host_name, choices)
+    state = StateFolder.choose(config.state_dir)
+    if state.private:
+        _note(f"state folder {state.path}: runs of other users are not seen")
+    known = known_of(state, config, host)
+    plan = make_plan(
+        host,
+        choices.action,
+        via=choices.via,
+        deadline_s=choices.deadline_s,
+        memory_bytes=known.memory_bytes,
+        dump_target=known.dump_target,
+    )
+    around = Surroundings(state, clock, _answers(host))
+    wish = Wish(_command(host_name, choices), choices.confirm, choices.overrides, choices.reason)
+    _check_reason(wish)
+    if choices.dry_run:
+        from trigger.confirm import dry_run
+
+        return dry_run(plan, known, wish, around)
+    wish = _confirmed(plan, known, wish, around)
+    return _run(plan, known, wish, around, choices, people)
+
+
+def _run(plan: Plan, known: Known, wish: Wish, around: Surroundings, choices: Choices, people: People) -> int:
+    listeners: list[Listener] = [people, *([print_json] if choices.as_json else [])]
+    run = Run(around.state, plan.host.name, around.clock, listeners)
+    try:
+        with Locks(plan.keys, plan.host.name), Interrupts(run) as interrupts:
+            run.emit(_planned(plan, wish))
+            shot = shoot(plan, known, wish, around, run)
+            watched = Watched(
+                plan.host,
+                plan.dump_target,
+                known,
+                shot.outcome,
+                shot.at,
+                shot.at + plan.deadline_s,
+                choices.until,
+            )
+            return watch(watched, run, interrupts.detach, people)
+    finally:
+        run.close()
+
+
+def watch(watched: Watched, run: Run, detach: threading.Event, people: People) -> int:
+    """Watch until the end and return the exit code; whatever happens here, something was sent before."""
+    try:
+        from trigger.watch.follow import follow
+
+        finished = follow(watched, run.emit, run.clock, detach, people.status)
+    except Exception as error:
+        finished = _broken(watched.host.name, watched.outcome, error)
+    run.emit(finished)
+    return finished.exit_code
+
+
+def _broken(host: str, outcome: str, error: Exception) -> Finished:
+    """Return the end of a run whose watching failed: a bug of ours must not hide that something was sent."""
+    import logging
+
+    logging.getLogger("trigger").debug("watching failed", exc_info=error)
+    return Finished(
+        7,
+        "yes" if outcome == "accepted" else "maybe",
+        f"Watching {host} failed ({type(error).__name__}: {error}); the NMI was sent before. This is a bug.",
+        "",
+        "unknown",
+        "a dump may be being written",
+        f"trigger wait {host}",
+    )
+
+
+def _host(config: Config, name: str, choices: Choices) -> Host:
+    if not choices.ad_hoc:
+        for warning in config.warnings_for(name):
+            _note(warning)
+        return config.host(name)
+    from trigger.config import ad_hoc_controller
+
+    controller = ad_hoc_controller(choices.ad_hoc)
+    if name in config:
+        return replace(config.host(name), controllers=(controller,))
+    return Host(name=name, controllers=(controller,), where="--controller")
+
+
+def _answers(host: Host) -> Callable[[Controller], Answers]:
+    from trigger.secrets import ControllerSecrets, ask_on_terminal
+
+    ask = ask_on_terminal if sys.stdin.isatty() and sys.stderr.isatty() else None
+    made: dict[str, Answers] = {}
+
+    def answers(controller: Controller) -> Answers:
+        return made.setdefault(controller.name, ControllerSecrets(host, controller, ask))
+
+    return answers
+
+
+def _check_reason(wish: Wish) -> None:
+    if wish.accepted and not wish.reason:
+        raise GuardRefused(
+            "An override needs a reason, which the journal keeps. Nothing was sent.",
+            rule="reason",
+            next_step=f"{wish.command} --reason 'WHY'",
+        )
+
+
+def _confirmed(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> Wish:
+    """Return `wish` with a confirmation: given with --confirm, or typed on the terminal."""
+    if wish.confirmed_by:
+        return wish
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise GuardRefused(
+            f"Nobody confirmed that {plan.host.name} is to be crashed, and there is no terminal to ask on."
+            " Nothing was sent.",
+            rule="confirm",
+            next_step=f"{wish.command} --confirm {plan.host.name}",
+        )
+    from trigger.confirm import ask
+
+    return ask(plan, known, wish, around)
+
+
+def _planned(plan: Plan, wish: Wish) -> Planned:
+    routes = tuple(
+        {"controller": r.controller.name, "driver": r.controller.driver, "address": r.controller.address}
+        for r in plan.routes
+    )
+    return Planned(plan.action, routes, plan.deadline_s, plan.dump_target, actor(), wish.reason)
+
+
+def _command(host: str, choices: Choices) -> str:
+    """Return the command that was typed, quoted, for the next step of a refusal."""
+    words = ["trigger", choices.action, host]
+    for option, value in (
+        ("--config", choices.config),
+        ("--via", choices.via),
+        ("--controller", choices.ad_hoc),
+        ("--confirm", choices.confirm),
+        ("--reason", choices.reason),
+    ):
+        words += [option, str(value)] if value else []
+    for rule in choices.overrides:
+        words += ["--override", rule]
+    return shlex.join(words)
+
+
+def _say_end(error: TriggerError, host: str, choices: Choices, clock: Clock) -> None:
+    """End the JSON of a run that sent nothing with the same last line as any other."""
+    if choices.as_json:
+        event = Finished(error.exit_code, "no", error.message, next=error.next_step, safe_to_power_cycle="unknown")
+        raw = {"host": host, "time": clock.time(), **to_json(event)}
+        print_json(Line("", host, 0, clock.time(), event, raw))
+
+
+def _note(text: str) -> None:
+    from trigger.text import harmless
+
+    print(f"trigger: note: {harmless(text)}", file=sys.stderr)

@@ -1,0 +1,123 @@
+"""The command line: which command is where, and which error is which exit code.
+
+Commands are loaded only when they run; `--help` reads the table below and imports none of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from trigger import __version__
+from trigger.errors import TriggerError
+from trigger.text import harmless
+
+# name -> (section of --help, module below trigger.commands, one line)
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "preflight": ("Before", "preflight", "Check, on a healthy host, that the button would work"),
+    "hosts": ("Before", "hosts", "List the configured hosts, their records and open fires"),
+    "drivers": ("Before", "drivers", "List the drivers and what each can do"),
+    "nmi": ("Now", "nmi", "Make a hung host write its crash dump by an NMI through its BMC"),
+    "demo": ("Now", "demo", "Run `trigger nmi server42` against a simulated machine"),
+    "wait": ("After", "wait", "Wait for the dump of an open fire, and prove it"),
+    "inspect": ("After", "inspect", "Prove any dump: format, complete or not, host, kernel, panic"),
+    "history": ("After", "history", "Show the runs of a host, or of all hosts"),
+    "completion": ("Setup", "completion", "Print the completion script of bash, zsh or fish"),
+}
+SECTIONS = ("Before", "Now", "After", "Setup")
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every command's name, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None when there is none of this name."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        from importlib import import_module
+
+        command = import_module(f"trigger.commands.{entry[1]}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve the command; an unknown one is answered with the nearest name."""
+        if args and args[0] not in COMMANDS:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by section, from the table alone."""
+        for section in SECTIONS:
+            rows = [(name, line) for name, (where, _, line) in COMMANDS.items() if where == section]
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="trigger")
+def trigger() -> None:
+    """Make a hung server write its crash dump through its BMC, and prove that it is complete.
+
+    A host hangs and a reboot would destroy the evidence: `trigger nmi HOST`.
+
+    Exit codes: 0 a complete dump has landed; 2 usage; 3 configuration; 4 not ready; 5 refused by a rule;
+    6 controller unreachable or refused; 7 outcome unknown; 8 no crash; 9 no dump; 10 pending.
+    1 to 6: nothing was delivered. 7 to 10: never power-cycle before reading what was printed.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        result = trigger.main(args=arguments, prog_name="trigger", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.Abort:
+        click.echo("Stopped by the operator. Nothing was sent.", err=True)
+        return 5
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except TriggerError as error:
+        report(error)
+        return error.exit_code
+    except BrokenPipeError:
+        _silence_stdout()
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def report(error: TriggerError) -> None:
+    """Say on standard error what happened and what to do next."""
+    click.echo(f"trigger: {harmless(error.message, lines=True)}", err=True)
+    if error.next_step:
+        click.echo(f"  next: {harmless(error.next_step, lines=True)}", err=True)
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter from reporting the broken pipe once more when it flushes at exit."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def entry() -> None:
+    """Run as the console script: exit with the command's code."""
+    sys.exit(main())

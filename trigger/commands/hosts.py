@@ -1,0 +1,94 @@
+"""`trigger hosts`: what is configured, how fresh its records are, which fires are open; `--check` is strict."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from trigger.commands.options import complete_host, config_option
+
+if TYPE_CHECKING:
+    from trigger.config import Config
+    from trigger.state import StateFolder
+
+
+@click.command("hosts")
+@click.argument("patterns", nargs=-1, metavar="[HOST|PATTERN|@TAG]...", shell_complete=complete_host)
+@click.option("--check", is_flag=True, help="Check the whole configuration strictly; exit 3 when anything is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="One host a line as JSON.")
+@config_option
+@click.pass_context
+def command(ctx: click.Context, patterns: tuple[str, ...], check: bool, as_json: bool, config: Path | None) -> None:
+    """List hosts with their controllers, the age of their records and their open fires. Contacts nobody."""
+    from trigger.config import load
+    from trigger.state import StateFolder
+
+    loaded = load(config)
+    if check:
+        ctx.exit(_check(loaded))
+    state = StateFolder.choose(loaded.state_dir)
+    names = loaded.select(patterns) if patterns else loaded.host_names()
+    for name in names:
+        row = _row(loaded, state, name)
+        click.echo(json.dumps(row) if as_json else _line(row))
+    if not names:
+        click.echo("no hosts are configured", err=True)
+
+
+def _check(config: Config) -> int:
+    from trigger.registry import contested, registered
+
+    entries = registered()
+    problems = [str(problem) for problem in config.check({entry.name for entry in entries})] + contested(entries)
+    for problem in problems:
+        click.echo(problem)
+    where = config.path or "no configuration file"
+    count = len(config.host_names()) if not problems else 0
+    click.echo(f"{where}: {len(problems)} problems" if problems else f"{where}: {count} hosts, no problems", err=True)
+    return 3 if problems else 0
+
+
+def _row(config: Config, state: StateFolder, name: str) -> dict[str, object]:
+    from trigger.errors import TriggerError
+    from trigger.fires import open_fires
+    from trigger.journal import read_journal
+    from trigger.known import known_of
+
+    row: dict[str, object] = {
+        "host": name,
+        "controllers": [],
+        "record_age_s": None,
+        "open_fire": "",
+        "error": "",
+    }
+    try:
+        host = config.host(name)
+        row["controllers"] = [f"{c.name} {c.address}" for c in host.controllers]
+        known = known_of(state, config, host)
+        row["record_age_s"] = round(time.time() - known.record.written_at) if known.record else None
+        fires = open_fires(read_journal(state, name), time.time())
+        row["open_fire"] = fires[-1].run if fires else ""
+    except TriggerError as error:
+        row["error"] = error.message
+    return row
+
+
+def _line(row: dict[str, object]) -> str:
+    age = row["record_age_s"]
+    record = "no record" if not isinstance(age, int) else f"record {_age(age)} old"
+    controllers = row["controllers"]
+    assert isinstance(controllers, list)
+    fire = f"  OPEN FIRE {row['open_fire']}" if row["open_fire"] else ""
+    error = f"  ERROR {row['error']}" if row["error"] else ""
+    return f"{row['host']}  {', '.join(controllers)}  {record}{fire}{error}"
+
+
+def _age(seconds: int) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

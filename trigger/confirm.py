@@ -1,0 +1,94 @@
+"""Asking a person, and `--dry-run`: what the guard finds is shown before anything can be sent.
+
+The typed name of the host accepts the rules that were listed, and those only: a rule that speaks up between
+the question and the shot refuses.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import click
+
+from trigger.errors import GuardRefused
+from trigger.guard import Finding, refusal
+from trigger.known import Known
+from trigger.plan import Plan
+from trigger.shot import Surroundings, Wish, survey
+from trigger.text import harmless
+
+
+def dry_run(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> int:
+    """Print the plan and what the guard finds; raise what it would raise, or return 0. Takes no lock."""
+    _print_plan(plan)
+    findings = survey(plan, known, wish, around, None)
+    _print_findings(findings)
+    error = refusal(findings, wish.accepted, wish.command, wish.reason)
+    if error is not None:
+        raise error
+    click.echo("The guard says go. Nothing was sent: this was a dry run.", err=True)
+    return 0
+
+
+def ask(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> Wish:
+    """Show the plan and the findings, ask for the host's name, and return `wish` with what was accepted.
+
+    Raises GuardRefused when another word was typed, or when a rule speaks that no word can pass.
+    """
+    _print_plan(plan)
+    findings = survey(plan, known, wish, around, None)
+    _print_findings(findings)
+    rules = tuple(finding.rule for finding in findings if finding.overridable)
+    error = refusal(findings, rules, wish.command, wish.reason)
+    if error is not None:
+        raise error
+    _show_life(plan, findings)
+    name = plan.host.name
+    click.echo(f"This crashes {name}. Type its name to go on (anything else stops):", err=True)
+    typed = sys.stdin.readline().strip()
+    if typed != name:
+        raise GuardRefused(
+            f"{harmless(typed)!r} is not {name!r}, so nothing was sent.",
+            rule="operator",
+            next_step="Run the same command again and type the host's name.",
+        )
+    reason = wish.reason or ("accepted on the terminal" if rules else "")
+    return replace(wish, confirmed_by=name, accepted=tuple({*wish.accepted, *rules}), reason=reason)
+
+
+def _print_plan(plan: Plan) -> None:
+    click.echo(f"{plan.action} of {plan.host.name}", err=True)
+    for number, route in enumerate(plan.routes, 1):
+        controller = route.controller
+        port = f" port {controller.port}" if controller.port else ""
+        click.echo(
+            f"  route {number}: {controller.name}: {controller.driver} at {controller.address}{port}",
+            err=True,
+        )
+    click.echo(f"  watched for at most {plan.deadline_s / 60:.0f} min", err=True)
+    click.echo(f"  dump expected at {harmless(plan.dump_target)}", err=True)
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        mark = "!" if finding.overridable else "X"
+        click.echo(f"  {mark} {finding.rule}: {harmless(finding.message)}", err=True)
+
+
+def _show_life(plan: Plan, findings: Sequence[Finding]) -> None:
+    """For a host that is alive, show what it is doing: the commonest accident is the wrong server."""
+    if plan.host.ssh is None or not any(finding.rule == "alive" for finding in findings):
+        return
+    from trigger.clock import Deadline
+    from trigger.errors import TriggerError
+    from trigger.ssh import run
+
+    blocked = "ps -eo stat= 2>/dev/null | grep -c '^D'"
+    try:
+        said = run(plan.host.ssh, f'uptime; echo "tasks blocked: $({blocked})"', Deadline(5.0))
+    except TriggerError as error:
+        said = error.message
+    for line in str(said).splitlines()[:4]:
+        click.echo(f"    {plan.host.name} says: {harmless(line.strip())}", err=True)

@@ -1,0 +1,82 @@
+"""Runs as their journal tells them: a run is a fold over its lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from trigger.display import sentence
+from trigger.errors import ConfigError
+from trigger.events import Finished, Fired, Firing, Planned
+from trigger.fires import open_fires
+from trigger.journal import Line, read_journal
+from trigger.state import StateFolder
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """One run. `outcome` is "" when nothing was sent; `exit_code` is None while it is not finished."""
+
+    run: str
+    host: str
+    started: float
+    action: str = ""
+    actor: str = ""
+    outcome: str = ""
+    exit_code: int | None = None
+    dump: str = ""
+    reason: str = ""
+    open: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the run as plain JSON."""
+        return asdict(self)
+
+    def line(self) -> str:
+        """Return the run in one line for people."""
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.started))
+        end = "open" if self.open else "-" if self.exit_code is None else f"exit {self.exit_code}"
+        sent = self.outcome or "nothing sent"
+        return (
+            f"{when}  {self.run}  {self.host}  {self.action or '?'}  {sent}  {end}  {self.actor}  {self.dump}".rstrip()
+        )
+
+
+def runs_of(state: StateFolder, host: str) -> list[PastRun]:
+    """Return the runs of one host, oldest first."""
+    lines = read_journal(state, host)
+    still_open = {fire.run for fire in open_fires(lines, time.time())}
+    runs: dict[str, PastRun] = {}
+    for line in lines:
+        run = runs.setdefault(line.run, PastRun(line.run, line.host, line.time))
+        runs[line.run] = _fold(run, line)
+    return [replace(run, open=run.run in still_open) for run in runs.values()]
+
+
+def events_of(state: StateFolder, hosts: Sequence[str], run_id: str) -> Iterator[tuple[Line, str]]:
+    """Yield every event of one run with its sentence. Raises ConfigError when no journal has the run."""
+    found = False
+    for host in hosts:
+        for line in read_journal(state, host):
+            if line.run == run_id:
+                found = True
+                when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.time))
+                yield line, f"{when}  {sentence(line.event) if line.event else line.raw.get('event', '?')}"
+    if not found:
+        raise ConfigError(f"no journal in {state.path} has a run {run_id}", next_step="trigger history lists the runs.")
+
+
+def _fold(run: PastRun, line: Line) -> PastRun:
+    match line.event:
+        case Planned() as event:
+            return replace(run, action=event.action, actor=event.actor, reason=event.reason)
+        case Firing():
+            return replace(run, outcome="unknown")
+        case Fired() as event:
+            return replace(run, outcome=event.outcome)
+        case Finished() as event:
+            return replace(run, exit_code=event.exit_code, dump=event.dump)
+        case _:
+            return run

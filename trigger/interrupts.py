@@ -1,0 +1,44 @@
+"""Ctrl-C, a terminal that closes, and `kill`: what they mean depends on whether something was sent.
+
+Before the button they end the command. While the answer is awaited they end that wait (the outcome is then
+unknown). After it they only stop the watching: the shot cannot be taken back, and the journal knows of it.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+from trigger.run import Run
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupts:
+    """Handles the signals of one run; `detach` is set when watching should stop. A context manager."""
+
+    def __init__(self, run: Run) -> None:
+        self.detach = threading.Event()
+        self._run = run
+        self._previous: list[tuple[signal.Signals, object]] = []
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays nohup
+                    self._previous.append((number, signal.signal(number, self._handle)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous:
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned before
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._run.stage != "before":
+            self.detach.set()
+        if self._run.stage != "after":
+            raise KeyboardInterrupt

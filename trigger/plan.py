@@ -1,0 +1,115 @@
+"""What a fire would do, decided before anything is sent: pure, from the configuration and the record.
+
+`--dry-run` prints this value; nothing else decides the order of routes, the deadlines or the locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trigger.errors import ConfigError
+from trigger.host import Controller, Host
+
+# design.md, "Exit codes": 15 minutes, the memory at 50 MB/s, and 30 minutes to write and reboot.
+BASE_DEADLINE_S = 45 * 60.0
+DUMP_BYTES_PER_S = 50e6
+DEADLINE_WITHOUT_RECORD_S = 4 * 3600.0
+# From Enter to Firing over all controllers, however many are dead.
+ROUTES_DEADLINE_S = 60.0
+LOGIN_DEADLINE_S = 10.0
+ANSWER_DEADLINE_S = 10.0
+
+# Two names for one controller share its address. A port that is not the driver's own is a forwarder in front of
+# several controllers, so that it tells them apart.
+_DEFAULT_PORTS = {"ipmi": 623, "redfish": 443, "ilo": 443, "drac": 443}
+
+ACTIONS = {"nmi": "send_nmi"}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One controller, and the ability of its driver that the action needs (a method's name)."""
+
+    controller: Controller
+    ability: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An action on one host: routes in order, deadline in seconds from the fire, target of the dump, lock keys."""
+
+    action: str
+    host: Host
+    routes: tuple[Route, ...]
+    deadline_s: float
+    dump_target: str
+    keys: tuple[str, ...]
+
+
+def make_plan(
+    host: Host,
+    action: str,
+    *,
+    via: str = "",
+    deadline_s: float | None = None,
+    memory_bytes: int | None = None,
+    dump_target: str = "",
+    addresses: Mapping[str, Sequence[str]] | None = None,
+) -> Plan:
+    """Return the plan of `action` for `host`.
+
+    `via` names one controller. `memory_bytes` and `dump_target` come from the record. `addresses` maps a
+    controller's address to what it resolves to. Raises ConfigError when there is no controller to try.
+    """
+    controllers = [c for c in host.controllers if not via or c.name == via]
+    if not controllers:
+        raise _no_controller(host, via)
+    return Plan(
+        action=action,
+        host=host,
+        routes=tuple(Route(controller, ACTIONS[action]) for controller in controllers),
+        deadline_s=deadline_s if deadline_s is not None else default_deadline(memory_bytes),
+        dump_target=dump_target_of(host, dump_target),
+        keys=lock_keys(host, addresses or {}),
+    )
+
+
+def dump_target_of(host: Host, recorded: str) -> str:
+    """Return where the dump is read: as configured; for `auto` as recorded, else the host's own /var/crash."""
+    if host.dump_target != "auto":
+        return host.dump_target
+    return recorded or "host:/var/crash"
+
+
+def default_deadline(memory_bytes: int | None) -> float:
+    """Return how long a dump may take, in seconds: by the host's memory, four hours without a record."""
+    if memory_bytes is None:
+        return DEADLINE_WITHOUT_RECORD_S
+    return BASE_DEADLINE_S + memory_bytes / DUMP_BYTES_PER_S
+
+
+def lock_keys(host: Host, addresses: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return what a fire locks: the host's name, and every controller's address and system."""
+    keys = [f"host {host.name}"]
+    for controller in host.controllers:
+        usual = controller.port in (0, _DEFAULT_PORTS.get(controller.driver, 0))
+        rest = ("" if usual else f" port {controller.port}") + (
+            f" system {controller.system}" if controller.system else ""
+        )
+        for address in {controller.address, *addresses.get(controller.address, ())}:
+            keys.append(f"controller {address}{rest}")
+    return tuple(dict.fromkeys(sorted(keys)))
+
+
+def _no_controller(host: Host, via: str) -> ConfigError:
+    names = ", ".join(controller.name for controller in host.controllers) or "none"
+    if via:
+        return ConfigError(
+            f"{host.name}: no controller is named {via!r}; it has: {names}. Nothing was sent.",
+            next_step=f"Choose one: trigger nmi {host.name} --via NAME",
+        )
+    return ConfigError(
+        f"{host.name}: no controllers are configured ({host.where}). Nothing was sent.",
+        next_step="Add one below `controllers:`, or name one: --controller ipmi://USER@ADDRESS",
+    )

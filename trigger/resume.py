@@ -1,0 +1,73 @@
+"""`trigger wait`: find the shot in the journal and watch it to its end. Sends nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trigger.action import watch
+from trigger.clock import Clock, SystemClock
+from trigger.display import People, print_json
+from trigger.errors import ConfigError
+from trigger.fires import OpenFire, fires
+from trigger.interrupts import Interrupts
+from trigger.journal import read_journal
+from trigger.known import known_of
+from trigger.plan import dump_target_of
+from trigger.run import Listener, Run
+from trigger.state import StateFolder
+from trigger.watch.watched import Watched
+
+# A wait whose deadline has passed still looks, once and properly.
+LAST_LOOK_S = 60.0
+
+
+def resume(
+    host_name: str,
+    config_path: Path | None,
+    *,
+    run_id: str,
+    until: str,
+    deadline_s: float | None,
+    as_json: bool,
+    verbose: int,
+    clock: Clock | None = None,
+) -> int:
+    """Watch the newest shot of a host (or the one of `run_id`) and return the exit code.
+
+    Raises ConfigError when there is none.
+    """
+    from trigger.config import load
+    from trigger.logs import set_up_logging
+
+    set_up_logging(verbose)
+    clock = clock or SystemClock()
+    config = load(config_path)
+    host = config.host(host_name)
+    state = StateFolder.choose(config.state_dir)
+    fire, seq = _find(state, host_name, run_id)
+    known = known_of(state, config, host)
+    end = clock.time() + deadline_s if deadline_s else max(fire.deadline_at, clock.time() + LAST_LOOK_S)
+    listeners: list[Listener] = [people := People(), *([print_json] if as_json else [])]
+    run = Run(state, host_name, clock, listeners, run_id=fire.run, seq=seq)
+    run.stage = "after"
+    target = dump_target_of(host, known.dump_target)
+    outcome = fire.outcome or "unknown"
+    try:
+        with Interrupts(run) as interrupts:
+            watched = Watched(host, target, known, outcome, fire.fired_at, end, until)
+            return watch(watched, run, interrupts.detach, people)
+    finally:
+        run.close()
+
+
+def _find(state: StateFolder, host: str, run_id: str) -> tuple[OpenFire, int]:
+    lines = read_journal(state, host)
+    found = [fire for fire in fires(lines) if not run_id or fire.run == run_id]
+    if not found:
+        which = f"run {run_id}" if run_id else "a run that sent something"
+        raise ConfigError(
+            f"{host}: the journal in {state.host_folder(host)} has no {which}; there is nothing to wait for.",
+            next_step=f"trigger history {host} shows its runs.",
+        )
+    fire = found[-1]
+    return fire, 1 + max(line.seq for line in lines if line.run == fire.run)

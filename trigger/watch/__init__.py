@@ -1,0 +1,1 @@
+"""Watching after the fire: one thread per source of evidence, one loop that folds them."""

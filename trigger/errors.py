@@ -7,6 +7,7 @@ TriggerError
 ├── DriverError (6)        unreachable, login failed, or refused by every route
 │   ├── LoginFailed        the controller did not let us in; nothing was sent
 │   ├── Unreachable        no answer before a login; nothing was sent
+│   ├── Untrusted          unknown or changed certificate or host key; nobody logged in
 │   └── Refused            the controller proved that it did nothing
 ├── OutcomeUnknown (7)     the request left, no answer, nothing was seen until the deadline
 ├── NoCrash (8)            positive proof that it had no effect
@@ -60,6 +61,19 @@ class DriverError(TriggerError):
 
 class Unreachable(DriverError):
     """No answer before a login was complete. Nothing was sent."""
+
+
+class Untrusted(DriverError):
+    """The controller's certificate or host key is unknown or has changed. Nobody logged in, nothing was sent.
+
+    `fingerprint` is the SHA-256 that was shown, in hex (SSH: as OpenSSH prints it); `rule` is what --override takes.
+    """
+
+    rule = "tls-changed"
+
+    def __init__(self, message: str, *, fingerprint: str, next_step: str = "") -> None:
+        super().__init__(message, next_step=next_step)
+        self.fingerprint = fingerprint
 
 
 class LoginFailed(DriverError):

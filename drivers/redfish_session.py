@@ -1,0 +1,395 @@
+"""One Redfish session on the redfish library, made safe for a request that may leave only once.
+
+As it comes the library sends a POST up to eleven times, follows redirects with the token, verifies nothing,
+honours proxies and logs tokens (reference measurements: docs/drivers.md). Here it builds requests; every byte
+leaves through `drivers.redfish_connection.Connection`, mounted as its transport adapter.
+
+Sources: DMTF DSP0266 1.20, sections "Session-based authentication", "Redfish session login authentication".
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from drivers.redfish_connection import Answer, Connection, Lost, expiry
+from trigger.clock import Deadline
+from trigger.driver import DriverOptions
+from trigger.errors import ConfigError, DriverError, LoginFailed, Unreachable
+from trigger.host import Controller
+from trigger.text import harmless
+
+SESSIONS = "/redfish/v1/SessionService/Sessions"
+ROOT = "/redfish/v1/"
+_CLOSE_S = 1.0
+_MAX_PATH = 2048
+_log = logging.getLogger(__name__)
+
+
+class RedfishSession:
+    """A login at one controller. The constructor opens nothing; nothing is ever sent twice.
+
+    `login` is "session" or "basic" once open; `warnings` are sentences for people.
+    """
+
+    def __init__(self, controller: Controller, options: DriverOptions) -> None:
+        refuse_unusable(controller)
+        self.name = controller.name
+        self.known = options.known
+        self.connection = Connection(
+            controller, recorded=known_text(options.known, "fingerprint"), accept_new=options.accept_new
+        )
+        self.url = self.connection.url
+        self.login = known_text(options.known, "login") or str(controller.options.get("login", ""))
+        self.sessions_uri = known_text(options.known, "sessions_uri") or SESSIONS
+        self._options = options
+        self._user = controller.user
+        self._session_uri = ""
+        self._client: Any = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the operator should know about this login."""
+        unsafe = () if self.connection.secure else (f"{self.url} is not encrypted: the password can be read",)
+        return (*unsafe, *self.connection.warnings, *self._expired())
+
+    def open(self, deadline: Deadline) -> None:
+        """Connect, judge the certificate and log in; raises DriverError, always before `deadline`."""
+        self._connect_and_load(deadline)
+        if self.login == "basic":
+            self._use_basic()
+        else:
+            self._log_in(deadline)
+
+    def request(
+        self, method: str, path: str, deadline: Deadline, body: Mapping[str, object] | None = None
+    ) -> Answer:
+        """Send one request, once, as it is; raises Unreachable before it leaves, Lost after it may have."""
+        from redfish.rest.v1 import RetriesExhaustedError
+
+        try:
+            response = self._client._rest_request(
+                path, method=method, body=None if body is None else dict(body),
+                allow_redirects=False, timeout=deadline, max_retry=0,
+            )  # fmt: skip
+        except RetriesExhaustedError as error:
+            cause = error.__cause__ or error
+            _log.info("%s %s%s: %s", method, self.url, path, cause)
+            if isinstance(cause, Lost | DriverError | ConfigError):
+                raise cause from None
+            raise Lost(f"{type(cause).__name__}: {cause}") from cause
+        answer: Answer = response._http_response.answer
+        _log.info("%s %s%s: HTTP %d", method, self.url, path, answer.status)
+        return answer
+
+    def get(self, path: str, deadline: Deadline) -> dict[str, Any]:
+        """Return the resource at `path`; raises Unreachable, LoginFailed or DriverError with the URL in it."""
+        answer = self._read("GET", path, deadline)
+        if answer.status in (301, 302, 307, 308) and _same_with_slash(path, answer):
+            answer = self._read("GET", path + "/", deadline)
+        if answer.status in (401, 403) and path != ROOT:
+            raise LoginFailed(
+                f"{self.name}: {self.url}{path} answers HTTP {answer.status}{said(answer)}. Nothing was sent.",
+                rejected=answer.status == 401 and self.login == "basic",
+                next_step="Check the user, the password and the privileges of this account.",
+            )
+        if answer.status != 200:
+            raise NotThere(self._about(path, f"answers HTTP {answer.status}{said(answer)}"), answer.status)
+        return self._parsed(path, answer)
+
+    def close(self) -> None:
+        """Delete the session and close the connection; bounded to a second, raises nothing."""
+        uri, self._session_uri = self._session_uri, ""
+        with contextlib.suppress(Exception):
+            if uri and self._client is not None:
+                self.request("DELETE", uri, Deadline(_CLOSE_S))
+        self.connection.close()
+        if self._client is not None:
+            with contextlib.suppress(Exception):
+                self._client._session.close()
+                self._client.set_session_key(None)
+                self._client.set_authorization_key(None)
+
+    def _connect_and_load(self, deadline: Deadline) -> None:
+        """Connect while the library loads: loading takes longer than a TLS handshake with a distant controller."""
+        failure: list[BaseException] = []
+
+        def connect() -> None:
+            try:
+                self.connection.connect(deadline)
+            except BaseException as error:
+                failure.append(error)
+
+        thread = threading.Thread(target=connect, daemon=True)
+        thread.start()
+        self._client = _client(self.connection)
+        thread.join(deadline.left() + 0.5)
+        if failure:
+            raise failure[0]
+        if thread.is_alive():
+            raise Unreachable(self._about("", "did not connect in time"))
+
+    def _log_in(self, deadline: Deadline) -> None:
+        answer = self._post_credentials(self.sessions_uri, deadline)
+        if answer.status in (301, 302, 307, 308) and _same_with_slash(self.sessions_uri, answer):
+            self.sessions_uri += "/"
+            answer = self._post_credentials(self.sessions_uri, deadline)
+        if answer.status in (404, 405, 501):
+            answer = self._log_in_elsewhere(answer, deadline)
+        token = answer.headers.get("x-auth-token", "")
+        if answer.status in (200, 201, 202, 204):
+            self._adopt(answer, token)
+        elif self._needs_basic(answer, deadline):
+            self._use_basic()
+        else:
+            raise self._rejected(answer)
+
+    def _adopt(self, answer: Answer, token: str) -> None:
+        """Use the session of a login that succeeded; a login without a token means Basic (Supermicro X11: 204)."""
+        if not token:
+            self._use_basic()
+            return
+        self.login = "session"
+        self._client.set_session_key(token)
+        location = answer.headers.get("location", "")
+        body = parse_object(answer.body) or {}
+        path = urlsplit(location).path or str(body.get("@odata.id", ""))
+        with contextlib.suppress(DriverError):
+            self._session_uri = local_path(path)
+        if b"PasswordChangeRequired" in answer.body:
+            raise LoginFailed(
+                f"{self.name}: {self.url} wants the password of {self._user!r} changed first. Nothing was sent.",
+                next_step="Change it on the controller, then run preflight again.",
+            )
+
+    def _post_credentials(self, path: str, deadline: Deadline) -> Answer:
+        credentials = {"UserName": self._user, "Password": self._options.secrets.password()}
+        return self._read("POST", path, deadline, credentials)
+
+    def _log_in_elsewhere(self, answer: Answer, deadline: Deadline) -> Answer:
+        """Try the login at the place that the service root names (services before Redfish 1.6)."""
+        root = self.get(ROOT, deadline)
+        links = root.get("Links")
+        sessions = links.get("Sessions") if isinstance(links, dict) else None
+        if sessions is None:
+            return answer
+        path = link(sessions)
+        if path.rstrip("/") == self.sessions_uri.rstrip("/"):
+            return answer
+        self.sessions_uri = path
+        return self._post_credentials(path, deadline)
+
+    def _needs_basic(self, answer: Answer, deadline: Deadline) -> bool:
+        """Return whether Basic can work where a session cannot: no session service, no session left, or a service
+        whose 401 says nothing about the password (drivers/quirks.py).
+        """
+        from drivers.quirks import basic_after_401
+
+        if answer.status != 401:
+            return answer.status in (404, 405, 501) or _no_more_sessions(answer)
+        try:
+            return basic_after_401(self.get(ROOT, deadline))
+        except DriverError:
+            return False
+
+    def _use_basic(self) -> None:
+        self.login = "basic"
+        pair = f"{self._user}:{self._options.secrets.password()}".encode()
+        self._client.set_authorization_key("Basic " + base64.b64encode(pair).decode("ascii"))
+
+    def _rejected(self, answer: Answer) -> DriverError:
+        where = f"{self.name}: {self.url}{self.sessions_uri}"
+        if answer.status in (401, 403):
+            return LoginFailed(
+                f"{where} rejects the login of {self._user!r} (HTTP {answer.status}){said(answer)}. Nothing was sent,"
+                " and this password is not tried again.",
+                rejected=True,
+                next_step="Check the user and the password of this controller.",
+            )
+        if 300 <= answer.status < 400:
+            return LoginFailed(
+                f"{where} redirects to {said_location(answer)}, which is not followed. Nothing was sent."
+            )
+        return LoginFailed(
+            f"{where} cannot log in now: HTTP {answer.status}{said(answer)}. Nothing was sent."
+        )
+
+    def _read(
+        self, method: str, path: str, deadline: Deadline, body: Mapping[str, object] | None = None
+    ) -> Answer:
+        """Send a request that acts on nothing; its loss is no mystery."""
+        try:
+            return self.request(method, path, deadline, body)
+        except Lost as error:
+            raise Unreachable(self._about(path, f"could not be read: {harmless(str(error))}")) from None
+
+    def _parsed(self, path: str, answer: Answer) -> dict[str, Any]:
+        body = parse_object(answer.body)
+        if body is None:
+            kind = "HTML" if answer.body.lstrip()[:1] == b"<" else "no JSON object"
+            raise DriverError(
+                self._about(path, f"sent {kind}"),
+                next_step="Is this the address of a BMC with Redfish? `trigger preflight` tries it without firing.",
+            )
+        return body
+
+    def _about(self, path: str, what: str) -> str:
+        return f"{self.name}: {self.url}{path} {what}. Nothing was sent."
+
+    def _expired(self) -> tuple[str, ...]:
+        """Return a warning when the certificate in use has expired; a pinned one is used all the same."""
+        if not self.connection.certificate:
+            return ()
+        left = self.expires_at() - self._options.clock.time()
+        return ("the certificate has expired; it is the pinned one, so this goes on",) if left < 0 else ()
+
+    def expires_at(self) -> float:
+        """Return when the certificate expires, in seconds since the epoch; from the record where it is the same."""
+        recorded = self.known.get("expires_at")
+        same = known_text(self.known, "fingerprint") == self.connection.fingerprint
+        if same and isinstance(recorded, int | float):
+            return float(recorded)
+        try:
+            return expiry(self.connection.certificate)
+        except ValueError:  # a certificate that nobody can parse is judged by its fingerprint alone
+            return float("inf")
+
+
+class NotThere(DriverError):
+    """A resource that was asked for was answered with another status than 200."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def refuse_unusable(controller: Controller) -> None:
+    """Raise ConfigError for an address that is a URL, or an option that this family does not have."""
+    if "/" in controller.address or not controller.address:
+        raise ConfigError(
+            f"{controller.name}: {controller.address!r} is not an address ({controller.where}). Nothing was sent.",
+            next_step="Write a host name or an IP address; the driver knows the rest of the URL.",
+        )
+    allowed = {"scheme": ("https", "http"), "login": ("session", "basic")}
+    for option, values in allowed.items():
+        if controller.options.get(option, values[0]) not in values:
+            raise ConfigError(
+                f"{controller.name}: {option} is {controller.options[option]!r}; it can be {' or '.join(values)}"
+                f" ({controller.where}). Nothing was sent."
+            )
+
+
+def parse_object(body: bytes) -> dict[str, Any] | None:
+    """Return `body` as a JSON object, or None when it is anything else, however it is broken."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def link(value: object) -> str:
+    """Return the path of a link such as `{"@odata.id": "/redfish/v1/Systems/1"}`; raises DriverError for others."""
+    path = value.get("@odata.id") if isinstance(value, dict) else value
+    return local_path(path)
+
+
+def local_path(path: object) -> str:
+    """Return `path` when it is a path below /redfish/ (or iLO 4's /rest/), else raise DriverError.
+
+    A link in a body is text of a machine that we do not trust: it must not lead to another host.
+    """
+    text = path if isinstance(path, str) else ""
+    clean = text.isascii() and text.isprintable() and " " not in text and len(text) <= _MAX_PATH
+    if clean and text.startswith(("/redfish/", "/rest/")) and "//" not in text and ".." not in text:
+        return text
+    raise DriverError(
+        f"a link leads to {harmless(repr(path), limit=200)}, not below /redfish/. Nothing was sent."
+    )
+
+
+def said(answer: Answer) -> str:
+    """Return what the controller said in its error's extended messages, as `: text`, or ""."""
+    texts = [f"{m.get('MessageId', '')} {m.get('Message', '')}".strip() for m in messages(answer)]
+    text = "; ".join(text for text in texts if text)
+    return f": {harmless(text, limit=500)}" if text else ""
+
+
+def said_location(answer: Answer) -> str:
+    """Return where a redirect would lead, harmless to print."""
+    return harmless(answer.headers.get("location", "nowhere"), limit=200)
+
+
+def messages(answer: Answer) -> list[dict[str, Any]]:
+    """Return the extended messages of an answer (DSP0266, "Error responses"), tolerant of every shape."""
+    body = parse_object(answer.body) or {}
+    error = body.get("error")
+    block = error if isinstance(error, dict) else body
+    found = block.get("@Message.ExtendedInfo", block.get("Messages", []))
+    listed = found if isinstance(found, list) else [found]
+    texts = [item for item in listed if isinstance(item, dict)]
+    if not texts and isinstance(block.get("message"), str):
+        texts = [{"MessageId": str(block.get("code", "")), "Message": block["message"]}]
+    return texts
+
+
+def known_text(known: Mapping[str, object], key: str) -> str:
+    """Return a text of the record, "" when there is none."""
+    value = known.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _same_with_slash(path: str, answer: Answer) -> bool:
+    """Return whether a redirect only adds a slash: iLO does so, and it is the same resource of the same host."""
+    target = urlsplit(answer.headers.get("location", ""))
+    return not path.endswith("/") and target.path == path + "/"
+
+
+def _no_more_sessions(answer: Answer) -> bool:
+    """Return whether a login failed because every session of the controller is taken."""
+    text = said(answer).lower()
+    full = any(word in text for word in ("limit", "maximum", "exceed", "too many"))
+    return answer.status in (400, 403, 409, 500, 503, 507) and "session" in text and full
+
+
+def _client(connection: Connection) -> Any:
+    """Return the library's client with every hole closed: one try, no redirects, no proxy, no netrc, our transport."""
+    import requests
+    from redfish.rest.v1 import HttpClient
+    from requests.adapters import BaseAdapter
+
+    class Adapter(BaseAdapter):
+        def send(self, request: Any, stream: bool = False, timeout: Any = None, *_: Any, **__: Any) -> Any:
+            body = request.body.encode() if isinstance(request.body, str) else None
+            headers = {name: str(value) for name, value in request.headers.items()}
+            answer = connection.exchange(str(request.method), request.path_url, headers, body, timeout)
+            response = requests.Response()
+            response.status_code, response.request, response.url = answer.status, request, str(request.url)
+            response.headers.update(answer.headers)
+            response._content = answer.body
+            response.answer = answer  # type: ignore[attr-defined]
+            return response
+
+        def close(self) -> None:
+            connection.close()
+
+    logging.getLogger("redfish.rest.v1").addFilter(_unprinted)
+    client = HttpClient(base_url=connection.url, timeout=0, max_retry=0, check_connectivity=False)
+    session = client._session
+    session.trust_env = False
+    session.max_redirects = 0
+    session.headers["Accept-Encoding"] = "gzip"
+    session.adapters.clear()
+    session.mount("http://" if not connection.secure else "https://", Adapter())
+    return client
+
+
+def _unprinted(record: logging.LogRecord) -> bool:
+    """Keep the library silent: its debug log holds tokens, and passwords with a quote in them. Ours replaces it."""
+    return False

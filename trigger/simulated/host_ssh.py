@@ -1,0 +1,204 @@
+"""The simulated host's SSH port: silent while it hangs, closed while it is dead, a real SSH server while it is healthy.
+
+asyncssh is imported only when the host becomes healthy, so that hung hosts start fast and stay small.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import shlex
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from trigger.simulated.switches import Switches
+
+if TYPE_CHECKING:
+    import asyncssh
+
+BANNER = b"SSH-2.0-OpenSSH_9.9 simulated\r\n"
+
+
+def bound_socket(address: str, port: int) -> socket.socket:
+    """Return a TCP socket bound to `address` and `port` (0: a free one) that can share its port with another."""
+    family, kind, protocol, _name, bound = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+    tcp = socket.socket(family, kind, protocol)
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    tcp.setblocking(False)
+    tcp.bind(bound)
+    return tcp
+
+
+def write_key(path: Path) -> str:
+    """Make an Ed25519 key, write it to `path` (0600) for OpenSSH and asyncssh, return the public half in one line."""
+    key = Ed25519PrivateKey.generate()
+    path.touch(mode=0o600)
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        )
+    )
+    public = key.public_key()
+    line = public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return line.decode()
+
+
+class SshPort:
+    """The port, in `show`'s state. Files in `directory`: `ssh_host_key`, `id_ed25519`, `known_hosts`.
+
+    The number of the port stays the same throughout: a second socket, bound and never listening, keeps it.
+    """
+
+    def __init__(self, switches: Switches, directory: Path, root: Path, uptime: Callable[[], float]) -> None:
+        self.switches = switches
+        self.root = root
+        self.uptime = uptime
+        self._place = bound_socket(switches.address, 0)
+        self.port: int = self._place.getsockname()[1]
+        self._host_key = directory / "ssh_host_key"
+        self.client_key = directory / "id_ed25519"
+        self.known_hosts = directory / "known_hosts"
+        self.known_hosts.write_text(f"[{switches.address}]:{self.port} {write_key(self._host_key)}\n")
+        self._authorized = write_key(self.client_key)
+        self._listening: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def show(self, state: str) -> None:
+        """Behave as a host in `state` does; connections from before are cut, unless the host merely hangs.
+
+        hung: connections are accepted by the kernel and nothing ever answers them; healthy: served, those that were
+        waiting included; anything else: closed.
+        """
+        await self._stop_serving()
+        if state not in ("hung", "healthy"):
+            self._stop_listening()
+            return
+        if self._listening is None:
+            self._listening = bound_socket(self.switches.address, self.port)
+            self._listening.listen(128)
+        if state == "healthy":
+            self._spawn(self._serve(self._listening, await self._options()))
+
+    async def close(self) -> None:
+        """Close everything."""
+        await self._stop_serving()
+        self._stop_listening()
+        self._place.close()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _stop_serving(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _stop_listening(self) -> None:
+        if self._listening:
+            self._listening.close()
+            self._listening = None
+
+    async def _options(self) -> asyncssh.SSHServerConnectionOptions | None:
+        if self.switches.ssh == "banner":
+            return None
+        await asyncio.to_thread(
+            importlib.import_module, "asyncssh"
+        )  # takes 0.2 s; the BMC must go on meanwhile
+        import asyncssh
+
+        return asyncssh.SSHServerConnectionOptions(
+            server_host_keys=[str(self._host_key)],
+            authorized_client_keys=asyncssh.import_authorized_keys(self._authorized),
+            process_factory=self._run_command,
+            sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(self.root).encode()),
+            password_auth=False,
+            gss_host=None,
+            server_version="OpenSSH_9.9",
+        )
+
+    async def _serve(self, listening: socket.socket, options: Any) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            connection, _client = await loop.sock_accept(listening)
+            self._spawn(self._banner(connection) if options is None else self._session(connection, options))
+
+    async def _banner(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(connection, BANNER)
+            while await loop.sock_recv(connection, 4096):
+                pass
+
+    async def _session(self, connection: socket.socket, options: Any) -> None:
+        import asyncssh
+
+        with contextlib.suppress(OSError, asyncssh.Error, asyncio.IncompleteReadError):
+            session = await asyncssh.run_server(connection, options=options)
+            try:
+                await session.wait_closed()
+            finally:
+                session.abort()
+
+    async def _run_command(self, process: asyncssh.SSHServerProcess[str]) -> None:
+        status, output = run_command(process.command or "", self.root, self.uptime())
+        (process.stderr if status else process.stdout).write(output)
+        process.exit(status)
+
+
+def run_command(command: str, root: Path, uptime: float) -> tuple[int, str]:
+    """Return (exit status, output) of one of the few commands that the host knows.
+
+    `cat FILES` and `head -v -c N FILES` of the files below `root`, `hostname`, `uname -n|-r|-s`, `uptime`, `uptime -p`,
+    `true`; anything else is 127, "command not found". Several may be joined by `;`, `&&` or new lines.
+    """
+    (root / "proc/uptime").write_text(f"{uptime:.2f} {uptime:.2f}\n")
+    status, output = 0, ""
+    for part in command.replace("&&", ";").replace("\n", ";").split(";"):
+        if words := shlex.split(part):
+            status, text = _one_command(words, root, uptime)
+            output += text
+            if status:
+                break
+    return status, output
+
+
+def _one_command(words: list[str], root: Path, uptime: float) -> tuple[int, str]:
+    name, arguments = words[0].rpartition("/")[2], [word for word in words[1:] if not word.startswith("-")]
+    uname = {"-n": "proc/sys/kernel/hostname", "-r": "proc/sys/kernel/osrelease"}
+    if name == "true":
+        return 0, ""
+    if name == "hostname":
+        return _files(root, ["/proc/sys/kernel/hostname"], titled=False)
+    if name == "uname":
+        option = words[1] if len(words) > 1 else "-s"
+        return _files(root, [uname[option]], titled=False) if option in uname else (0, "Linux\n")
+    if name == "uptime":
+        days, hours, minutes = int(uptime // 86400), int(uptime // 3600 % 24), int(uptime // 60 % 60)
+        return (
+            0,
+            f" 12:00:00 up {days} days, {hours}:{minutes:02d},  1 user,  load average: 0.42, 0.31, 0.28\n",
+        )
+    if name == "cat":
+        return _files(root, arguments, titled=False)
+    if name == "head" and "-v" in words:
+        return _files(root, [word for word in arguments if not word.isdecimal()], titled=True)
+    return 127, f"sh: {name}: command not found\n"
+
+
+def _files(root: Path, names: list[str], *, titled: bool) -> tuple[int, str]:
+    output, status = "", 0
+    for name in names:
+        path = root / name.lstrip("/")
+        if ".." in path.parts or not path.is_file():
+            return 1, f"{name}: No such file or directory\n"
+        output += (f"==> {name} <==\n" if titled else "") + path.read_text()
+    return status, output

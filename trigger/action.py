@@ -24,9 +24,11 @@ from trigger.journal import Line
 from trigger.known import Known, known_of
 from trigger.lock import Locks
 from trigger.plan import Plan, make_plan
+from trigger.resolve import resolve_all
 from trigger.run import Listener, Run, actor
 from trigger.shot import Surroundings, Wish, shoot
 from trigger.state import StateFolder
+from trigger.watch.baseline import BaselineProbe
 from trigger.watch.watched import Watched
 
 if TYPE_CHECKING:
@@ -85,8 +87,9 @@ def _act(host_name: str, choices: Choices, clock: Clock, people: People) -> int:
         deadline_s=choices.deadline_s,
         memory_bytes=known.memory_bytes,
         dump_target=known.dump_target,
+        addresses=resolve_all(controller.address for controller in host.controllers),
     )
-    around = Surroundings(state, clock, _answers(host))
+    around = Surroundings(state, clock, _answers(host), config.dump_stores)
     wish = Wish(_command(host_name, choices), choices.confirm, choices.overrides, choices.reason)
     _check_reason(wish)
     if choices.dry_run:
@@ -103,6 +106,7 @@ def _run(plan: Plan, known: Known, wish: Wish, around: Surroundings, choices: Ch
     try:
         with Locks(plan.keys, plan.host.name), Interrupts(run) as interrupts:
             run.emit(_planned(plan, wish))
+            before = BaselineProbe(plan.dump_target)
             shot = shoot(plan, known, wish, around, run)
             watched = Watched(
                 plan.host,
@@ -112,6 +116,8 @@ def _run(plan: Plan, known: Known, wish: Wish, around: Surroundings, choices: Ch
                 shot.at,
                 shot.at + plan.deadline_s,
                 choices.until,
+                before.result(),
+                around.dump_stores,
             )
             return watch(watched, run, interrupts.detach, people)
     finally:

@@ -54,7 +54,7 @@ def resume(
     outcome = fire.outcome or "unknown"
     try:
         with Interrupts(run) as interrupts:
-            watched = Watched(host, target, known, outcome, fire.fired_at, end, until)
+            watched = Watched(host, target, known, outcome, fire.fired_at, end, until, dump_stores=config.dump_stores)
             return watch(watched, run, interrupts.detach, people)
     finally:
         run.close()

@@ -6,8 +6,8 @@ never after accepted or unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from trigger.clock import Clock, Deadline
 from trigger.driver import Answers, Driver, DriverOptions, Identity, Probe
@@ -38,11 +38,12 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a shot needs from outside: state, clock, and where a controller's password comes from."""
+    """What a shot needs from outside: state, clock, where passwords come from, how dump targets are read."""
 
     state: StateFolder
     clock: Clock
     answers: Callable[[Controller], Answers]
+    dump_stores: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

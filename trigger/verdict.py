@@ -35,7 +35,7 @@ class Seen:
 
 def decide(host: str, seen: Seen) -> Finished | None:
     """Return the end of the run, or None while there is more to wait for."""
-    for rule in (_reached, _no_crash, _no_dump, _detached, _timed_out):
+    for rule in (_reached, _no_crash, _no_dump, _unverifiable, _detached, _timed_out):
         finished = rule(host, seen)
         if finished is not None:
             return finished
@@ -89,7 +89,7 @@ def _reached(host: str, seen: Seen) -> Finished | None:
         return Finished(
             0,
             "yes",
-            f"A dump has landed: {seen.dump_path}; whether it is of this crash was not asked.",
+            f"A dump of {host} has landed: {seen.dump_path}; whether it is of this crash was not asked.",
             seen.dump_path,
             "yes",
             "the dump is at its target",
@@ -139,6 +139,13 @@ def _no_dump(host: str, seen: Seen) -> Finished | None:
         f"trigger preflight {host}",
         True,
     )
+
+
+def _unverifiable(host: str, seen: Seen) -> Finished | None:
+    """A dump that has landed while its host is back will not say more about itself by waiting."""
+    if seen.dump != "landed" or seen.boot != "new" or seen.since_back_s < NO_DUMP_GRACE_S:
+        return None
+    return _pending(host, seen, f"The dump that landed cannot be proved to be of this crash: {seen.dump_text}.")
 
 
 def _detached(host: str, seen: Seen) -> Finished | None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from trigger.host import Host
 from trigger.known import Known
 
+if TYPE_CHECKING:
+    from trigger.post.landing import Baseline
+
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One shot. `outcome` is accepted or unknown; times are seconds since the epoch; `until` as in the options."""
+    """One shot. `outcome` is accepted or unknown; times are seconds since the epoch; `until` as in the options.
+
+    `baseline` is what lay at the target before the shot, None when nobody could look. `dump_stores` maps what
+    hosts write to how it is read from here.
+    """
 
     host: Host
     dump_target: str
@@ -19,3 +28,5 @@ class Watched:
     fired_at: float
     deadline_at: float
     until: str = "verified"
+    baseline: Baseline | None = None
+    dump_stores: Mapping[str, str] = field(default_factory=dict)

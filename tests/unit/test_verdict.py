@@ -1,0 +1,57 @@
+"""What it all means: every end of a run, from what was seen."""
+
+import pytest
+
+from trigger.verdict import NO_DUMP_GRACE_S, SAME_BOOT_PROOF_S, Seen, decide
+
+
+@pytest.mark.parametrize(
+    ("seen", "code", "sent", "safe", "ends"),
+    [
+        (Seen("accepted", dump="verified", dump_path="/d/vmcore"), 0, "yes", "yes", True),
+        (Seen("unknown", dump="verified", dump_path="/d/vmcore"), 0, "yes", "yes", True),
+        (Seen("accepted", until="accepted"), 0, "yes", "no", False),
+        (Seen("unknown", until="accepted"), 7, "maybe", "unknown", False),
+        (Seen("accepted", until="crashed", boot="new"), 0, "yes", "no", False),
+        (Seen("accepted", until="crashed", dump="writing"), 0, "yes", "no", False),
+        (Seen("accepted", until="landed", dump="landed"), 0, "yes", "yes", False),
+        (Seen("accepted", boot="same", since_fire_s=SAME_BOOT_PROOF_S), 8, "yes", "yes", True),
+        (Seen("unknown", boot="same", since_fire_s=SAME_BOOT_PROOF_S), 8, "maybe", "yes", True),
+        (Seen("accepted", boot="new", dump="incomplete"), 9, "yes", "yes", True),
+        (Seen("accepted", boot="new", dump="failed"), 9, "yes", "yes", True),
+        (Seen("accepted", boot="new", since_back_s=NO_DUMP_GRACE_S), 9, "yes", "yes", True),
+        (Seen("accepted", boot="new", dump="landed", since_back_s=NO_DUMP_GRACE_S), 10, "yes", "yes", False),
+        (Seen("accepted", detached=True), 10, "yes", "unknown", False),
+        (Seen("unknown", detached=True), 10, "maybe", "unknown", False),
+        (Seen("accepted", timed_out=True), 10, "yes", "unknown", False),
+        (Seen("unknown", timed_out=True), 7, "maybe", "unknown", False),
+        (Seen("unknown", timed_out=True, dump="writing"), 10, "maybe", "unknown", False),
+        (Seen("accepted", timed_out=True, dump="unreadable", boot="new"), 10, "yes", "yes", False),
+        (Seen("accepted", timed_out=True, dump="incomplete"), 10, "yes", "unknown", False),
+    ],
+)
+def test_every_end(seen: Seen, code: int, sent: str, safe: str, ends: bool) -> None:
+    finished = decide("server42", seen)
+    assert finished is not None
+    assert (finished.exit_code, finished.sent) == (code, sent)
+    assert (finished.safe_to_power_cycle, finished.ends_fire) == (safe, ends)
+    assert "server42" in finished.text
+    assert finished.next
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Seen("accepted"),
+        Seen("accepted", dump="writing"),
+        Seen("accepted", dump="landed"),
+        Seen("accepted", dump="unreadable", boot="new", since_back_s=999),
+        Seen("accepted", dump="incomplete"),
+        Seen("accepted", boot="same", since_fire_s=SAME_BOOT_PROOF_S - 1),
+        Seen("accepted", boot="new", since_back_s=NO_DUMP_GRACE_S - 1),
+        Seen("accepted", boot="new", dump="writing", since_back_s=999),
+        Seen("unknown", until="crashed"),
+    ],
+)
+def test_what_is_no_end_yet(seen: Seen) -> None:
+    assert decide("server42", seen) is None

@@ -1,0 +1,184 @@
+"""One new entry at the target, followed from look to look: what it is, whether it is ours, whether it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from trigger.post import looks
+from trigger.post.facts import Complete, DumpFacts
+from trigger.post.first_look import FirstLook
+from trigger.post.landing import Baseline, Candidate, Entry, Landing, Listing, State, folder_host, judge
+from trigger.post.target import Store
+from trigger.post.verify import Expectation, Identity, Verdict, verify
+
+# A client of NFS may see an old size for up to acregmax (60 s, nfs(5)) after the writer has renamed the file.
+SETTLE_SECONDS = 60.0
+_LOOK_SECONDS = 60.0
+_PROOF_SECONDS = 300.0  # a bitmap of 64 MB over a slow line
+_IDENTITY_BYTES = 64 * 1024
+_OWN_PREFIXES = ("", "127.0.0.1", "localhost", "::1")  # a local disk: no prefix, or RHEL's 127.0.0.1
+
+T = TypeVar("T")
+
+
+class Call(Protocol):
+    """How a read is done: on the open store, in a thread, within so many seconds."""
+
+    def __call__(self, function: Callable[[Store], T], seconds: float) -> T:
+        """Return what `function` returns; raises what it raises, or Unreachable when it takes too long."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TargetState:
+    """What is known of the target at one moment.
+
+    `path` and `dmesg` are absolute paths in the store; `bytes` is the dump's size so far and `rate` its
+    growth in bytes per second. `reason` is a clause for people. `facts` and `verdict` are there once the dump
+    was read, `look` once the kernel log beside it was. `others` tells of dumps there that are not ours.
+    `final` says that watching longer would change nothing.
+    """
+
+    state: State
+    path: str = ""
+    dmesg: str = ""
+    bytes: int = 0
+    rate: float = 0.0
+    reason: str = ""
+    distribution: str = ""
+    facts: DumpFacts | None = None
+    verdict: Verdict | None = None
+    look: FirstLook | None = None
+    others: tuple[str, ...] = ()
+    final: bool = False
+
+
+@dataclass
+class Following:
+    """What is remembered of one entry between looks. Times are monotonic seconds."""
+
+    baseline: Baseline
+    expectation: Expectation
+    fire_time: float
+    changed: float
+    files: Listing = field(default_factory=dict)
+    readme: str = ""
+    bytes: int = 0
+    rate: float = 0.0
+    landed: bool = False
+    identify_at: int = _IDENTITY_BYTES  # how large the dump must be for its headers to be read (again)
+    facts: DumpFacts | None = None
+    proved: Listing | None = None  # the listing that `facts` were proved on
+    look: FirstLook | None = None
+    looked: Entry | None = None
+    another: str = ""  # why it is not ours
+
+    def update(self, candidate: Candidate, now: float, call: Call, *, host_back: bool) -> TargetState:
+        """Take one look into account and return the state; sets `another` when the dump is not ours.
+
+        Raises what `call` raises: OSError, DriverError.
+        """
+        elapsed = now - self.changed
+        if (candidate.files, candidate.readme) != (self.files, self.readme):
+            self.files, self.readme, self.changed = candidate.files, candidate.readme, now
+        unchanged = now - self.changed
+        landing = judge(candidate, unchanged=unchanged, host_back=host_back)
+        self._measure(landing, elapsed, unchanged)
+        if landing.state is State.LANDED and unchanged < landing.stable:
+            return self._state(
+                landing, State.WRITING, "it has no temporary name, so its size must stand still"
+            )
+        if landing.state is State.LANDED and not self.landed:
+            self.landed = True  # shown at once, read in the next round
+            return self._state(landing, State.LANDED, "it has its final name")
+        self._read(landing, call)
+        verdict = self._verdict()
+        if verdict and self._is_another(landing, verdict):
+            self.another = f"{candidate.name}: {verdict.reason}"
+        if landing.state is State.LANDED:
+            return self._judge_landed(landing, settled=host_back or unchanged >= SETTLE_SECONDS)
+        final = landing.final and self._surely_ours(candidate.name, verdict)
+        return self._state(landing, landing.state, landing.cause, final=final)
+
+    def _measure(self, landing: Landing, elapsed: float, unchanged: float) -> None:
+        """Keep size and rate; the rate is of the last growth that was seen."""
+        if landing.bytes > self.bytes and self.bytes and elapsed > 0:
+            self.rate = (landing.bytes - self.bytes) / elapsed
+        elif unchanged > 10:
+            self.rate = 0.0
+        self.bytes = landing.bytes
+
+    def _read(self, landing: Landing, call: Call) -> None:
+        """Read a growing dump's headers once, a landed dump whenever it changed, and the log beside it."""
+        paths = [f"{self.baseline.path}/{core}" for core in landing.cores]
+        if landing.state is State.LANDED:
+            if self.proved != self.files:
+                files = self.files
+                self.facts = call(lambda store: looks.facts(store, paths, prove=True), _PROOF_SECONDS)
+                self.proved = files
+        elif paths and landing.bytes >= self.identify_at:
+            self.facts = call(lambda store: looks.facts(store, paths[:1], prove=False), _LOOK_SECONDS)
+            self.identify_at = 2**63 if self.facts.nodename else landing.bytes * 16
+        log = self.files.get(landing.dmesg.rpartition("/")[2])
+        if log is not None and log != self.looked:
+            path = f"{self.baseline.path}/{landing.dmesg}"
+            self.look = call(lambda store: looks.dmesg(store, path), _LOOK_SECONDS)
+            self.looked = log
+
+    def _verdict(self) -> Verdict | None:
+        if self.facts is None:
+            return None
+        new = None if self.baseline.entries is None else True
+        return verify(self.facts, self.expectation, self.fire_time, new=new)
+
+    def _is_another(self, landing: Landing, verdict: Verdict) -> bool:
+        """A growing dump's crash time is in its header already, but only a whole dump's is believed."""
+        if verdict.identity is Identity.ANOTHER_HOST:
+            return True
+        return verdict.identity is Identity.OLDER_CRASH and landing.state is State.LANDED
+
+    def _judge_landed(self, landing: Landing, *, settled: bool) -> TargetState:
+        """A final name is there and the dump was read: is it whole, and ours?"""
+        facts, verdict = self.facts, self._verdict()
+        if facts is None or verdict is None:
+            return self._state(landing, State.LANDED, "it has its final name")
+        if facts.complete is Complete.NO:
+            if facts.fault == "flag" or settled:
+                return self._state(
+                    landing, State.INCOMPLETE, facts.reason, final=self._surely_ours(landing.name, verdict)
+                )
+            return self._state(landing, State.LANDED, f"{facts.reason}; it is read again in case that is old")
+        if facts.complete is Complete.UNKNOWN:
+            return self._state(landing, State.LANDED, f"not proved complete: {facts.reason}", final=settled)
+        if verdict.identity is Identity.OURS:
+            return self._state(landing, State.VERIFIED, f"{facts.reason}; {verdict.reason}", final=True)
+        reason = f"complete, but whose it is cannot be told: {verdict.reason}"
+        return self._state(landing, State.LANDED, reason, final=settled)
+
+    def _surely_ours(self, name: str, verdict: Verdict | None) -> bool:
+        """On a shared target, a failure is ours only when the dump or the folder's name says so."""
+        if verdict is not None and verdict.identity is Identity.OURS:
+            return True
+        prefix = folder_host(name)
+        return prefix in _OWN_PREFIXES or prefix.lower() in (
+            self.expectation.host.lower(),
+            self.expectation.nodename.lower(),
+        )
+
+    def _state(self, landing: Landing, state: State, reason: str, *, final: bool = False) -> TargetState:
+        path = self.baseline.path
+        return TargetState(
+            state,
+            path=f"{path}/{landing.cores[0]}" if landing.cores else "",
+            dmesg=f"{path}/{landing.dmesg}" if landing.dmesg else "",
+            bytes=landing.bytes,
+            rate=self.rate if state is State.WRITING else 0.0,
+            reason=reason,
+            distribution=landing.distribution,
+            facts=self.facts,
+            verdict=self._verdict(),
+            look=self.look,
+            final=final,
+        )

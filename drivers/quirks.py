@@ -127,7 +127,8 @@ QUIRKS: tuple[Quirk, ...] = (
     ),
     Quirk(
         "OpenBMC", "x86 (Intel)", "logs OpenBMC.0.1.NMIDiagnosticInterrupt after the pulse: a usable proof; BREAK"
-        " is not forwarded to the host", "openbmc/x86-power-control power_control.cpp:2104-2140; openbmc/obmc-console#25",
+        " is not forwarded to the host",
+        "openbmc/x86-power-control power_control.cpp:2104-2140; openbmc/obmc-console#25",
     ),
     Quirk(
         "Nvidia", "GH200, GB200", "several systems; HGX_Baseboard_0 has no Reset action; GH200's ResetActionInfo lists"

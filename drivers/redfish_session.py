@@ -372,7 +372,7 @@ def _client(connection: Connection) -> Any:
             response = requests.Response()
             response.status_code, response.request, response.url = answer.status, request, str(request.url)
             response.headers.update(answer.headers)
-            response._content = answer.body
+            response._content, response._content_consumed = answer.body, True
             response.answer = answer  # type: ignore[attr-defined]
             return response
 
@@ -383,7 +383,7 @@ def _client(connection: Connection) -> Any:
     client = HttpClient(base_url=connection.url, timeout=0, max_retry=0, check_connectivity=False)
     session = client._session
     session.trust_env = False
-    session.max_redirects = 0
+    session.get_redirect_target = lambda response: None  # there is nothing to follow, whatever Location says
     session.headers["Accept-Encoding"] = "gzip"
     session.adapters.clear()
     session.mount("http://" if not connection.secure else "https://", Adapter())

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import hmac
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -61,6 +62,20 @@ STAGES = {
     PAYLOAD_TYPE_RAKP_1: RAKP_1,
     PAYLOAD_TYPE_RAKP_3: RAKP_3,
 }
+
+
+class Keys(SessionKeys):
+    """The keys K1 and K2, from constants of 20 bytes with either hash (IPMI 2.0 section 13.32).
+
+    python-ipmi takes 32 bytes with SHA-256; ipmitool, FreeIPMI, pyghmi and OpenBMC take 20, and so do BMCs: with 32 the
+    login passes RAKP message 4, and then no packet verifies (docs/decisions/0004).
+    """
+
+    def __init__(self, suite: CipherSuite, sik: bytes) -> None:
+        super().__init__(suite, sik)
+        digest = AUTH_ALGORITHMS[suite.authentication][0]
+        self.k1 = hmac.new(sik, b"\x01" * 20, digest).digest()
+        self.k2 = hmac.new(sik, b"\x02" * 20, digest).digest()
 
 
 class Step(enum.Enum):
@@ -309,7 +324,7 @@ class IpmiSession(RmcpPlus):
             if self._account.auth_password is None:
                 self._account.set_auth_type_user(user, password())
             self._account.sid, self._account.sequence_number = managed_id, 0
-            self._keys = SessionKeys(self._suite, self._rakp(self._account, self._suite, managed_id))
+            self._keys = Keys(self._suite, self._rakp(self._account, self._suite, managed_id))
             self._session, self.stage = self._account, "Set Session Privilege Level"
             self._set_session_privilege_level(self._account.priv_level)
         except TimeoutError:

@@ -9,7 +9,17 @@ from typing import Protocol, TypeVar
 from trigger.post import looks
 from trigger.post.facts import Complete, DumpFacts
 from trigger.post.first_look import FirstLook
-from trigger.post.landing import Baseline, Candidate, Entry, Landing, Listing, State, folder_host, judge
+from trigger.post.landing import (
+    STALLED_SECONDS,
+    Baseline,
+    Candidate,
+    Entry,
+    Landing,
+    Listing,
+    State,
+    folder_host,
+    judge,
+)
 from trigger.post.target import Store
 from trigger.post.verify import Expectation, Identity, Verdict, verify
 
@@ -98,7 +108,10 @@ class Following:
         if verdict and self._is_another(landing, verdict):
             self.another = f"{candidate.name}: {verdict.reason}"
         if landing.state is State.LANDED:
-            return self._judge_landed(landing, settled=host_back or unchanged >= SETTLE_SECONDS)
+            return self._judge_landed(landing, unchanged, settled=host_back or unchanged >= SETTLE_SECONDS)
+        if landing.final and self.facts is not None and self.facts.complete is Complete.YES:
+            # Whatever kept the saver from its last step: all pages are there, and that is what counts.
+            return self._judge_landed(landing, unchanged, settled=True, but=f"{landing.cause}, but ")
         final = landing.final and self._surely_ours(candidate.name, verdict)
         return self._state(landing, landing.state, landing.cause, final=final)
 
@@ -111,9 +124,9 @@ class Following:
         self.bytes = landing.bytes
 
     def _read(self, landing: Landing, call: Call) -> None:
-        """Read a growing dump's headers once, a landed dump whenever it changed, and the log beside it."""
+        """Read a growing dump's headers once, a finished dump whenever it changed, and the log beside it."""
         paths = [f"{self.baseline.path}/{core}" for core in landing.cores]
-        if landing.state is State.LANDED:
+        if paths and (landing.state is State.LANDED or landing.final):
             if self.proved != self.files:
                 files = self.files
                 self.facts = call(lambda store: looks.facts(store, paths, prove=True), _PROOF_SECONDS)
@@ -139,12 +152,18 @@ class Following:
             return True
         return verdict.identity is Identity.OLDER_CRASH and landing.state is State.LANDED
 
-    def _judge_landed(self, landing: Landing, *, settled: bool) -> TargetState:
-        """A final name is there and the dump was read: is it whole, and ours?"""
+    def _judge_landed(
+        self, landing: Landing, unchanged: float, *, settled: bool, but: str = ""
+    ) -> TargetState:
+        """The dump was read: is it whole, and ours? `but` says what is odd about it."""
         facts, verdict = self.facts, self._verdict()
         if facts is None or verdict is None:
             return self._state(landing, State.LANDED, "it has its final name")
         if facts.complete is Complete.NO:
+            if landing.stable and unchanged < STALLED_SECONDS:
+                return self._state(landing, State.WRITING, f"{facts.reason}, so more of it may be coming")
+            if landing.stable:
+                return self._state(landing, State.INCOMPLETE, f"{facts.reason}, and it grows no more")
             if facts.fault == "flag" or settled:
                 return self._state(
                     landing, State.INCOMPLETE, facts.reason, final=self._surely_ours(landing.name, verdict)
@@ -153,8 +172,8 @@ class Following:
         if facts.complete is Complete.UNKNOWN:
             return self._state(landing, State.LANDED, f"not proved complete: {facts.reason}", final=settled)
         if verdict.identity is Identity.OURS:
-            return self._state(landing, State.VERIFIED, f"{facts.reason}; {verdict.reason}", final=True)
-        reason = f"complete, but whose it is cannot be told: {verdict.reason}"
+            return self._state(landing, State.VERIFIED, f"{but}{facts.reason}; {verdict.reason}", final=True)
+        reason = f"{but}complete, but whose it is cannot be told: {verdict.reason}"
         return self._state(landing, State.LANDED, reason, final=settled)
 
     def _surely_ours(self, name: str, verdict: Verdict | None) -> bool:

@@ -128,7 +128,7 @@ def judge(candidate: Candidate, *, unchanged: float = 0.0, host_back: bool = Fal
         cores=tuple(prefix + name for name in finals or partials),
         dmesg="".join(prefix + name for name in _matching(files, rule.dmesg)[:1]),
         bytes=sum(files[name].size for name in finals or partials),
-        stable=rule.stable,
+        stable=0.0 if host_back else rule.stable,  # a crash kernel that is gone writes no more
     )
     if rule.readme:
         return _by_readme(candidate, landing, unchanged, host_back)

@@ -1,0 +1,371 @@
+"""Watching a target: every saver killed after every step, and everything that can go wrong around it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.unit.post import savers, vmcores
+from tests.unit.post.savers import SAVERS, Saver, Step
+from trigger.clock import Deadline, FastClock, SystemClock
+from trigger.post.following import TargetState
+from trigger.post.landing import Baseline, Entry, State
+from trigger.post.poller import watch_target
+from trigger.post.target import LocalStore, Store, baseline
+from trigger.post.verify import Expectation, Identity
+
+FIRE = vmcores.CRASH_TIME - 5.0
+OURS = Expectation("server42", nodename="server42.example.com", clock_offset=0.0)
+
+
+@functools.cache
+def core_of(flattened: bool, nodename: str = "server42", crash_time: int = vmcores.CRASH_TIME) -> bytes:
+    writes = vmcores.kdump_writes(vmcores.memory(60), nodename=nodename, crash_time=crash_time)
+    return vmcores.flattened(writes) if flattened else vmcores.plain(writes)
+
+
+def pieces(core: bytes, count: int = 4) -> list[bytes]:
+    size = -(-len(core) // count)
+    return [core[i : i + size] for i in range(0, len(core), size)]
+
+
+class Stepping(FastClock):
+    """A clock that takes one step of the saver every two seconds that are slept."""
+
+    def __init__(self, steps: Sequence[Step], start: float = FIRE) -> None:
+        super().__init__(start)
+        self.steps = list(steps)
+        self.due = 1.0
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        while self.steps and self.monotonic() >= self.due:
+            self.steps.pop(0)()
+            self.due += 2.0
+
+
+def watch(
+    target: Path, steps: Sequence[Step] = (), *, seconds: float = 120.0, before: Baseline | None = None,
+    expectation: Expectation = OURS, factory: Callable[[], Store] = LocalStore, back: Callable[[], bool] | None = None,
+    fire: float = FIRE,
+) -> tuple[TargetState, list[TargetState]]:  # fmt: skip
+    seen: list[TargetState] = []
+    clock = Stepping(steps)
+    last = watch_target(
+        factory,
+        before or Baseline(str(target), {}),
+        fire,
+        expectation,
+        Deadline(seconds, clock),
+        clock,
+        seen.append,
+        threading.Event(),
+        host_back=back or (lambda: False),
+    )
+    return last, seen
+
+
+def cases() -> Iterator[tuple[Saver, int, bool]]:
+    for saver in SAVERS:
+        count = len(list(saver.steps(Path("unused"), pieces(core_of(saver.flattened)))))
+        for killed_after in range(count + 1):
+            for back in (False, True):
+                yield saver, killed_after, back
+
+
+@pytest.mark.parametrize(
+    ("saver", "killed_after", "back"),
+    list(cases()),
+    ids=lambda value: value.name if isinstance(value, Saver) else str(value),
+)
+def test_a_saver_killed_after_any_step(saver: Saver, killed_after: int, back: bool, tmp_path: Path) -> None:
+    """The verdict is "verified" only when the finished file is there, and always when the saver got that far."""
+    whole = core_of(saver.flattened)
+    steps = list(saver.steps(tmp_path, pieces(whole)))[:killed_after]
+    done = [name for name, _ in steps]
+    clock_steps = [step for _, step in steps]
+    remaining = [*clock_steps, lambda: flags.append(True)] if back else clock_steps
+    flags: list[bool] = []
+    last, _ = watch(tmp_path, remaining, seconds=len(steps) * 2 + 90.0, back=lambda: bool(flags))
+    there = [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == whole]
+    landed = saver.landed_by in done or (saver.landed_by == "core last" and bool(there))
+    if landed or (back and there):
+        assert last.state is State.VERIFIED, last
+        assert Path(last.path) in there
+        assert last.bytes == len(whole)
+        assert last.look is not None
+        assert last.look.panic == "sysrq triggered crash"
+    else:
+        assert last.state not in (State.VERIFIED, State.LANDED), last
+    if back and not landed and not there and any("core" in name for name in done):
+        # A shared server's folder named by an address is not surely ours until its dump says so.
+        assert last.state in (State.INCOMPLETE, State.FAILED), last
+    if not back and not landed:
+        assert last.state is State.TIMED_OUT, last
+
+
+@pytest.mark.parametrize("saver", SAVERS, ids=lambda saver: saver.name)
+def test_a_dump_whose_writer_died_under_a_final_name(saver: Saver, tmp_path: Path) -> None:
+    """Debian has no pipefail; a full disk, a broken mount: the saver goes on as if nothing had happened."""
+    for lost in (1, 17, 5000):
+        target = tmp_path / str(lost)
+        target.mkdir()
+        steps = [step for _, step in saver.steps(target, pieces(core_of(saver.flattened)[:-lost]))]
+        last, seen = watch(target, steps, seconds=200.0 if "ftp" not in saver.name else 1200.0)
+        assert last.state is State.INCOMPLETE, last
+        assert last.facts is not None
+        assert last.facts.fault in ("marker", "truncated")
+        assert State.VERIFIED not in [state.state for state in seen]
+
+
+def test_every_phase_is_told_once_and_in_order(tmp_path: Path) -> None:
+    steps = [step for _, step in savers.debian("10.0.0.7-")(tmp_path, pieces(core_of(True)))]
+    last, seen = watch(tmp_path, steps)
+    phases = [state.state for state in seen]
+    order = [State.WAITING, State.WRITING, State.LANDED, State.VERIFIED]
+    assert sorted(set(phases), key=phases.index) == order
+    assert phases == sorted(phases, key=order.index)
+    sizes = [state.bytes for state in seen if state.state is State.WRITING]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) > 3
+    assert any(state.rate > 0 for state in seen)
+    assert last.verdict is not None
+    assert last.verdict.identity is Identity.OURS
+
+
+def test_a_shared_server_where_another_host_dumps_at_the_same_time(tmp_path: Path) -> None:
+    other = list(savers.debian("10.0.0.8-")(tmp_path, pieces(core_of(True, nodename="web7"))))
+    ours = list(savers.rhel("10.0.0.7", "vmcore.flat")(tmp_path, pieces(core_of(True))))
+    last, _ = watch(tmp_path, [step for _, step in [*other, *ours]])
+    assert last.state is State.VERIFIED
+    assert "10.0.0.7" in last.path
+    assert any("web7" in text for text in last.others)
+    alone, _ = watch(tmp_path, before=Baseline(str(tmp_path), {Path(last.path).parent.name: Entry("x")}))
+    assert alone.state is State.TIMED_OUT
+    assert any("web7" in text for text in alone.others)
+
+
+def test_what_lay_there_before_is_never_ours(tmp_path: Path) -> None:
+    for _, step in savers.rhel("127.0.0.1", "vmcore")(tmp_path, pieces(core_of(False))):
+        step()
+    last, _ = watch(tmp_path, before=baseline(LocalStore(), str(tmp_path)))
+    assert last.state is State.TIMED_OUT
+    assert watch(tmp_path)[0].state is State.VERIFIED
+
+
+def test_an_older_crash_that_is_copied_there_is_never_ours(tmp_path: Path) -> None:
+    core = core_of(False, crash_time=vmcores.CRASH_TIME - 3600)
+    for _, step in savers.rhel("127.0.0.1", "vmcore")(tmp_path, [core]):
+        step()
+    last, _ = watch(tmp_path)
+    assert last.state is State.TIMED_OUT
+    assert any("before the fire" in text for text in last.others)
+
+
+def test_a_rehearsal_of_kdumpctl_is_ignored(tmp_path: Path) -> None:
+    test = tmp_path / "kdump-test-1790000000-1-2026-11-23-03:49:11"
+    test.mkdir()
+    (test / "vmcore").write_bytes(core_of(False))
+    assert watch(tmp_path)[0].reason == "nothing new is there"
+
+
+def test_a_dump_that_does_not_say_whose_it_is_lands_but_is_not_verified(tmp_path: Path) -> None:
+    for _, step in savers.rhel("127.0.0.1", "vmcore")(tmp_path, [core_of(False, nodename="")]):
+        step()
+    last, _ = watch(tmp_path)
+    assert last.state is State.LANDED
+    assert last.final
+    assert "cannot be told" in last.reason
+
+
+def test_suse_says_why_there_is_no_core(tmp_path: Path) -> None:
+    folder = tmp_path / "2026-11-23-03-49"
+    folder.mkdir()
+    for status, words in (
+        ("deleted (12 < KDUMP_FREE_DISK_SIZE 64)", "KDUMP_FREE_DISK_SIZE"),
+        ("skipped", "KDUMP_DUMPFORMAT"),
+        ("error while saving, return code: 1", "return code: 1"),
+        ("saved successfully", "no vmcore"),
+    ):
+        (folder / "README.txt").write_text(
+            savers.FINAL.replace("vmcore status: saved successfully", f"vmcore status: {status}")
+        )
+        last, _ = watch(tmp_path)
+        assert last.state is State.FAILED
+        assert last.final
+        assert words in last.reason
+
+
+def test_debians_copy_beside_a_failed_makedumpfile(tmp_path: Path) -> None:
+    folder = tmp_path / savers.STAMP
+    folder.mkdir()
+    (folder / "dump-incomplete").write_bytes(b"makedumpfile")
+    (folder / f"vmcore.{savers.STAMP}").write_bytes(vmcores.plain(vmcores.elf_writes(vmcores.memory(9))))
+    last, _ = watch(tmp_path)
+    assert last.state is State.VERIFIED
+    assert last.path.endswith(f"vmcore.{savers.STAMP}")
+
+
+def test_a_writer_that_stalls_is_incomplete_but_not_given_up(tmp_path: Path) -> None:
+    steps = [step for _, step in savers.rhel("127.0.0.1", "vmcore")(tmp_path, pieces(core_of(False)))]
+    pause: list[Step] = [lambda: None] * 500  # a thousand seconds
+    last, seen = watch(tmp_path, [*steps[:7], *pause, *steps[7:]], seconds=3000.0)
+    assert last.state is State.VERIFIED
+    stalled = [state for state in seen if state.state is State.INCOMPLETE]
+    assert stalled
+    assert not any(state.final for state in stalled)
+    assert "nothing has been written for 15 minutes" in stalled[0].reason
+
+
+class Flaky(LocalStore):
+    """A store that fails as a target does that goes away."""
+
+    opened = 0
+
+    def __init__(self, down: Callable[[], bool]) -> None:
+        type(self).opened += 1
+        self.down = down
+
+    def list(self, path: str) -> dict[str, Entry]:
+        if self.down():
+            raise OSError(5, "Input/output error")
+        return super().list(path)
+
+
+def test_a_target_that_goes_away_and_comes_back(tmp_path: Path) -> None:
+    gone: list[bool] = []
+    steps = [step for _, step in savers.debian("10.0.0.7-")(tmp_path, pieces(core_of(True)))]
+    away: list[Step] = [lambda: gone.append(True), *[lambda: None] * 5]
+    last, seen = watch(
+        tmp_path, [*steps[:5], *away, gone.clear, *steps[5:]], factory=lambda: Flaky(lambda: bool(gone))
+    )
+    assert last.state is State.VERIFIED
+    assert [state.reason for state in seen if state.state is State.UNREADABLE] == ["Input/output error"]
+    assert Flaky.opened > 1
+
+
+def test_an_unreadable_target_is_never_taken_for_no_dump(tmp_path: Path) -> None:
+    last, _ = watch(tmp_path, factory=lambda: Flaky(lambda: True))
+    assert last.state is State.TIMED_OUT
+    assert last.reason == "Input/output error"
+    missing, _ = watch(tmp_path / "missing")
+    assert missing.state is State.TIMED_OUT
+    assert "does not exist" in missing.reason
+
+
+def test_symbolic_links_and_fifos_are_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "elsewhere"
+    secret.write_bytes(core_of(False))
+    target = tmp_path / "crash"
+    folder = target / "127.0.0.1-2026-11-23-03:49:11"
+    folder.mkdir(parents=True)
+    (folder / "vmcore").symlink_to(secret)
+    assert watch(target)[0].state is State.TIMED_OUT
+    (target / "127.0.0.1-2026-11-23-03:50:11").symlink_to(folder)
+    (folder / "vmcore").unlink()
+    os.mkfifo(folder / "vmcore")
+    assert watch(target)[0].state is State.TIMED_OUT
+    with pytest.raises(OSError, match="not a regular file"):
+        LocalStore().open(str(folder / "vmcore"))
+
+
+def test_a_display_that_fails_does_not_end_the_watch(tmp_path: Path) -> None:
+    for _, step in savers.rhel("127.0.0.1", "vmcore")(tmp_path, [core_of(False)]):
+        step()
+
+    def broken(state: TargetState) -> None:
+        raise BrokenPipeError
+
+    clock = FastClock()
+    last = watch_target(
+        LocalStore,
+        Baseline(str(tmp_path), {}),
+        FIRE,
+        OURS,
+        Deadline(60, clock),
+        clock,
+        broken,
+        threading.Event(),
+    )
+    assert last.state is State.VERIFIED
+
+
+class Stuck(LocalStore):
+    """A store whose listing hangs, as a dead NFS server's does, until it is let go."""
+
+    calls = 0
+    closed = 0
+    release = threading.Event()
+
+    def list(self, path: str) -> dict[str, Entry]:
+        type(self).calls += 1
+        self.release.wait(30)
+        return super().list(path)
+
+    def close(self) -> None:
+        type(self).closed += 1
+
+
+def test_a_call_that_hangs_is_given_up_and_never_doubled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trigger.post.poller.LOOK_SECONDS", 0.1)
+    last, seen = watch(tmp_path, factory=Stuck, seconds=20.0)
+    assert last.state is State.TIMED_OUT
+    assert Stuck.calls == 1
+    assert any("did not answer" in state.reason for state in seen)
+    assert any("has not come back" in state.reason for state in seen)
+    Stuck.release.set()
+    end = time.monotonic() + 5
+    while not Stuck.closed and time.monotonic() < end:
+        time.sleep(0.01)
+    assert Stuck.closed == 1
+
+
+def test_stop_ends_the_watch_at_once(tmp_path: Path) -> None:
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    begun = time.monotonic()
+    clock = SystemClock()
+    watch_target(
+        LocalStore, Baseline(str(tmp_path), {}), FIRE, OURS, Deadline(60), clock, lambda state: None, stop
+    )
+    assert time.monotonic() - begun < 1.5
+
+
+def test_from_rename_to_landed_on_a_live_target_takes_at_most_three_seconds(tmp_path: Path) -> None:
+    folder = tmp_path / "10.0.0.7-2026-11-23-03:49:11"
+    folder.mkdir()
+    (folder / "vmcore-incomplete").write_bytes(core_of(False))
+    renamed: list[float] = []
+    landed: list[float] = []
+
+    def rename() -> None:
+        (folder / "vmcore-incomplete").rename(folder / "vmcore")
+        renamed.append(time.monotonic())
+
+    def told(state: TargetState) -> None:
+        if state.state is State.LANDED:
+            landed.append(time.monotonic())
+
+    threading.Timer(2.3, rename).start()
+    last = watch_target(
+        LocalStore,
+        Baseline(str(tmp_path), {}),
+        FIRE,
+        OURS,
+        Deadline(30),
+        SystemClock(),
+        told,
+        threading.Event(),
+    )
+    assert last.state is State.VERIFIED
+    assert landed[0] - renamed[0] < 3.0
+    shutil.rmtree(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trigger.post.facts import DumpFacts
+from trigger.post.reader import Malformed
 
 _SIGNATURES: tuple[tuple[bytes, str, str, str], ...] = (
     (
@@ -35,7 +36,9 @@ _VMWARE = (0xBED2BED0, 0xBAD1BAD1, 0xBED2BED2, 0xBED3BED3)
 
 
 def recognise(head: bytes, facts: DumpFacts) -> DumpFacts:
-    """Name a foreign image; format stays "unknown" when nothing matches."""
+    """Name a foreign image; "unknown" when nothing matches. Raises Malformed for what is no file at all."""
+    if len(head) < 16:
+        raise Malformed(f"it has only {len(head)} bytes" if head else "it is empty", "truncated")
     for signature, kind, producer, reason in _SIGNATURES:
         if head.startswith(signature):
             return replace(facts, format=kind, producer=producer, reason=reason)
@@ -54,8 +57,6 @@ def recognise(head: bytes, facts: DumpFacts) -> DumpFacts:
             producer="VMware",
             reason="it is VMware guest memory; vmss2core makes a core of it and its .vmss or .vmsn file",
         )
-    if not head.strip(b"\0"):
-        return replace(
-            facts, reason="it is empty" if not head else "it begins with zeros: nothing was written yet"
-        )
+    if not any(head):
+        raise Malformed("it begins with zeros: its header was never written", "cut")
     return replace(facts, reason="its first bytes belong to no known dump format")

@@ -155,12 +155,12 @@ def test_a_flattened_elf() -> None:
         (b"LibvirtQemudSave" + bytes(100), "guest.save", "libvirt-save"),
         (b"LibvirtQemudPart" + bytes(100), "guest.save", "libvirt-save"),
         (b"\xd2\xbe\xd2\xbe" + bytes(100), "guest.vmss", "vmware-state"),
-        (b"anything", "guest.vmem", "vmware-memory"),
+        (b"anything at all!", "guest.vmem", "vmware-memory"),
         (b"EMiL" + bytes(100), "mem.lime", "lime"),
         (b"\xa8\x19\x01\x73\x61\x8f\x23\xfd" + bytes(100), "dump", "s390"),
         (b"", "vmcore", "unknown"),
         (bytes(5000), "vmcore", "unknown"),
-        (b"#!/bin/sh\n", "vmcore", "unknown"),
+        (b"#!/bin/sh\necho hello\n", "vmcore", "unknown"),
     ],
 )
 def test_what_is_no_kdump_is_named_and_never_complete(head: bytes, name: str, expected: str) -> None:

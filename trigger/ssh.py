@@ -86,7 +86,9 @@ def _known_hosts(ssh: Ssh) -> list[str] | bytes:
     import asyncssh
 
     try:
-        configured = asyncssh.SSHClientConnectionOptions(host=ssh.host, client_keys=None).known_hosts
+        configured = asyncssh.SSHClientConnectionOptions(
+            host=ssh.host, config=(), client_keys=None
+        ).known_hosts
     except (ValueError, OSError) as bad:
         raise ConfigError(f"~/.ssh/config cannot be used for {ssh.host}: {bad}") from None
     files = [str(name) for name in configured] if isinstance(configured, (list, tuple)) else []

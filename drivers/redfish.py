@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from drivers.redfish_body import known_text, local_path
 from drivers.redfish_connection import Lost
 from drivers.redfish_log import read_logs
 from drivers.redfish_outcome import judge
-from drivers.redfish_session import NotThere, RedfishSession, known_text, local_path
+from drivers.redfish_session import NotThere, RedfishSession
 from drivers.redfish_system import Reset, System, choose, members, read_system, text, with_action_info
 from trigger.clock import Deadline
 from trigger.driver import Accepted, Driver, DriverOptions, EventLogEntry, Identity, Power, Probe
 from trigger.errors import ConfigError, DriverError, OutcomeUnknown
 from trigger.host import Controller
+from trigger.identity import Match, compare_identities
 
 _MAX_SYSTEMS = 64
 
@@ -123,16 +125,16 @@ class RedfishDriver(Driver):
 
     def _find(self, deadline: Deadline) -> tuple[System, bool]:
         """Return the system that is meant, and whether it is the only one behind this controller."""
-        recorded = known_text(self.options.known, "system_uri")
-        alone = self.options.known.get("only_system") is True
-        if recorded and not self.controller.system:
+        known = self.options.known
+        recorded, alone = known_text(known, "system_uri"), known.get("only_system") is True
+        if recorded and known_text(known, "system") == self.controller.system:
             try:
-                body = self.session.get(local_path(recorded), deadline)
+                system = read_system(recorded, self.session.get(local_path(recorded), deadline))
             except NotThere:
-                body = {}
-            system = read_system(recorded, body)
-            if system.reset is not None and choose([system], "", self.options.expected) == system and alone:
-                return system, True
+                return self._discover(deadline)
+            match, _ = compare_identities(self.options.expected, system.identity)
+            if system.reset and (match is Match.SAME or (alone and match is Match.CANNOT_TELL)):
+                return system, alone
         return self._discover(deadline)
 
     def _discover(self, deadline: Deadline) -> tuple[System, bool]:
@@ -218,6 +220,7 @@ class RedfishDriver(Driver):
             "reset_uri": reset.uri,
             "reset_body": dict(reset.body),
             "nmi_allowed": reset.allowed,
+            "system": self.controller.system,
             "system_uri": system.uri,
             "manager_uri": system.manager,
             "only_system": alone,
@@ -234,6 +237,8 @@ class RedfishDriver(Driver):
         expires = self.session.expires_at() if identity.fingerprint else float("inf")
         if expires != float("inf"):
             learned["expires_at"] = expires
+        if self.session.connection.closes_idle:
+            learned["closes_idle"] = True
         unique = self.options.known.get("fingerprint_unique")
         if unique is not None and known_text(self.options.known, "fingerprint") == identity.fingerprint:
             learned["fingerprint_unique"] = unique

@@ -30,7 +30,14 @@ _EXPIRED = 10
 
 
 class Lost(Exception):
-    """The request may have left, and no whole answer came back. The text says what was seen."""
+    """The request may have left, and no whole answer came back. The text says what was seen.
+
+    `stale` is true when a connection that had been idle turned out to be closed by the other side.
+    """
+
+    def __init__(self, message: str, *, stale: bool = False) -> None:
+        super().__init__(message)
+        self.stale = stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,8 @@ class Connection:
     """A connection that is opened on demand, and judged anew (same certificate) whenever it is.
 
     `recorded` is the fingerprint of the last preflight, "" without one. `warnings` grows while connecting.
+    `closes_idle` is set once the other side has closed an idle connection without saying so: from then on every
+    request gets a new one, because the next could be the one that must not be lost.
     """
 
     def __init__(self, controller: Controller, *, recorded: str = "", accept_new: bool = False) -> None:
@@ -55,6 +64,7 @@ class Connection:
         self.fingerprint = ""
         self.certificate = b""
         self.warnings: list[str] = []
+        self.closes_idle = False
         self._name = controller.name
         self._tls = controller.tls
         self._legacy = controller.options.get("legacy_tls") is True
@@ -62,14 +72,18 @@ class Connection:
         self._accept_new = accept_new
         self._http: http.client.HTTPConnection | None = None
         self._sock: _TimedSocket | None = None
+        self._requests = 0
 
     def connect(self, deadline: Deadline) -> None:
         """Be connected to the controller that was connected before. Sends no HTTP.
 
         Raises Unreachable, Untrusted or ConfigError; in each case no request has left.
         """
+        if self._requests and self.closes_idle:
+            self.close()
         if self._alive():
             return
+        self.closes_idle = self.closes_idle or self._http is not None
         self.close()
         sock = self._secured(deadline) if self.secure else self._tcp(deadline)
         self._http = http.client.HTTPConnection(self.address, self.port)
@@ -85,6 +99,7 @@ class Connection:
         Raises what `connect` raises while nothing has left; Lost, or an interrupt, once something may have.
         """
         self.connect(deadline)
+        stale, self._requests = self._requests > 0, self._requests + 1
         assert self._http is not None and self._sock is not None
         connection = self._http
         self._sock.deadline = deadline
@@ -95,7 +110,9 @@ class Connection:
         except BaseException as error:
             self.close()
             if isinstance(error, OSError | http.client.HTTPException | zlib.error | ValueError):
-                raise Lost(_lost(error)) from error
+                stale = stale and isinstance(error, http.client.RemoteDisconnected | ConnectionError)
+                self.closes_idle = self.closes_idle or stale
+                raise Lost(_lost(error), stale=stale) from error
             raise
         if response.will_close:
             self.close()
@@ -103,7 +120,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the socket; raises nothing."""
-        connection, self._http = self._http, None
+        connection, self._http, self._requests = self._http, None, 0
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.close()
@@ -163,8 +180,8 @@ class Connection:
         return sock
 
     def _handshake(self, deadline: Deadline, *, verify: bool) -> ssl.SSLSocket:
-        raw = self._tcp(deadline)
         context = _context(self._tls.ca_file if verify else "", self._legacy, self._name)
+        raw = self._tcp(deadline)
         try:
             raw.settimeout(max(deadline.left(), 0.001))
             return context.wrap_socket(raw, server_hostname=self.address)
@@ -328,7 +345,7 @@ def _resolve(address: str, port: int, deadline: Deadline) -> list[tuple[int, int
         thread = threading.Thread(target=look_up, daemon=True)
         thread.start()
         thread.join(deadline.left())
-    result = found[0] if found else TimeoutError("the name server does not answer")
+    result = found[0] if found else OSError("the name server does not answer in time")
     if isinstance(result, OSError):
         raise Unreachable(f"{address} cannot be resolved: {_plain(result)}. Nothing was sent.")
     return result  # type: ignore[return-value]

@@ -10,7 +10,8 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from drivers.redfish_session import NotThere, RedfishSession, link
+from drivers.redfish_body import link
+from drivers.redfish_session import NotThere, RedfishSession
 from drivers.redfish_system import System, members, text
 from trigger.clock import Deadline
 from trigger.driver import EventLogEntry

@@ -9,15 +9,9 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+from drivers.redfish_body import local_path, messages, parse_object, said, said_location
 from drivers.redfish_connection import Answer, Lost
-from drivers.redfish_session import (
-    RedfishSession,
-    local_path,
-    messages,
-    parse_object,
-    said,
-    said_location,
-)
+from drivers.redfish_session import RedfishSession
 from trigger.clock import Clock, Deadline
 from trigger.driver import Accepted
 from trigger.errors import DriverError, OutcomeUnknown, Refused

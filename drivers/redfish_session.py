@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import logging
 import threading
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from drivers.redfish_body import known_text, link, local_path, parse_object, said, said_location
 from drivers.redfish_connection import Answer, Connection, Lost, expiry
 from trigger.clock import Deadline
 from trigger.driver import DriverOptions
@@ -28,7 +28,6 @@ from trigger.text import harmless
 SESSIONS = "/redfish/v1/SessionService/Sessions"
 ROOT = "/redfish/v1/"
 _CLOSE_S = 1.0
-_MAX_PATH = 2048
 _log = logging.getLogger(__name__)
 
 
@@ -45,6 +44,7 @@ class RedfishSession:
         self.connection = Connection(
             controller, recorded=known_text(options.known, "fingerprint"), accept_new=options.accept_new
         )
+        self.connection.closes_idle = options.known.get("closes_idle") is True
         self.url = self.connection.url
         self.login = known_text(options.known, "login") or str(controller.options.get("login", ""))
         self.sessions_uri = known_text(options.known, "sessions_uri") or SESSIONS
@@ -223,9 +223,14 @@ class RedfishSession:
     def _read(
         self, method: str, path: str, deadline: Deadline, body: Mapping[str, object] | None = None
     ) -> Answer:
-        """Send a request that acts on nothing; its loss is no mystery."""
+        """Send a request that acts on nothing: a GET goes out again when an idle connection had been closed."""
         try:
-            return self.request(method, path, deadline, body)
+            try:
+                return self.request(method, path, deadline, body)
+            except Lost as error:
+                if not error.stale or method != "GET":
+                    raise
+                return self.request(method, path, deadline)
         except Lost as error:
             raise Unreachable(self._about(path, f"could not be read: {harmless(str(error))}")) from None
 
@@ -283,66 +288,6 @@ def refuse_unusable(controller: Controller) -> None:
                 f"{controller.name}: {option} is {controller.options[option]!r}; it can be {' or '.join(values)}"
                 f" ({controller.where}). Nothing was sent."
             )
-
-
-def parse_object(body: bytes) -> dict[str, Any] | None:
-    """Return `body` as a JSON object, or None when it is anything else, however it is broken."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def link(value: object) -> str:
-    """Return the path of a link such as `{"@odata.id": "/redfish/v1/Systems/1"}`; raises DriverError for others."""
-    path = value.get("@odata.id") if isinstance(value, dict) else value
-    return local_path(path)
-
-
-def local_path(path: object) -> str:
-    """Return `path` when it is a path below /redfish/ (or iLO 4's /rest/), else raise DriverError.
-
-    A link in a body is text of a machine that we do not trust: it must not lead to another host.
-    """
-    text = path if isinstance(path, str) else ""
-    clean = text.isascii() and text.isprintable() and " " not in text and len(text) <= _MAX_PATH
-    if clean and text.startswith(("/redfish/", "/rest/")) and "//" not in text and ".." not in text:
-        return text
-    raise DriverError(
-        f"a link leads to {harmless(repr(path), limit=200)}, not below /redfish/. Nothing was sent."
-    )
-
-
-def said(answer: Answer) -> str:
-    """Return what the controller said in its error's extended messages, as `: text`, or ""."""
-    texts = [f"{m.get('MessageId', '')} {m.get('Message', '')}".strip() for m in messages(answer)]
-    text = "; ".join(text for text in texts if text)
-    return f": {harmless(text, limit=500)}" if text else ""
-
-
-def said_location(answer: Answer) -> str:
-    """Return where a redirect would lead, harmless to print."""
-    return harmless(answer.headers.get("location", "nowhere"), limit=200)
-
-
-def messages(answer: Answer) -> list[dict[str, Any]]:
-    """Return the extended messages of an answer (DSP0266, "Error responses"), tolerant of every shape."""
-    body = parse_object(answer.body) or {}
-    error = body.get("error")
-    block = error if isinstance(error, dict) else body
-    found = block.get("@Message.ExtendedInfo", block.get("Messages", []))
-    listed = found if isinstance(found, list) else [found]
-    texts = [item for item in listed if isinstance(item, dict)]
-    if not texts and isinstance(block.get("message"), str):
-        texts = [{"MessageId": str(block.get("code", "")), "Message": block["message"]}]
-    return texts
-
-
-def known_text(known: Mapping[str, object], key: str) -> str:
-    """Return a text of the record, "" when there is none."""
-    value = known.get(key)
-    return value if isinstance(value, str) else ""
 
 
 def _same_with_slash(path: str, answer: Answer) -> bool:

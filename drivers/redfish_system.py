@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from drivers.quirks import Facts, Quirk, matching
-from drivers.redfish_session import link, local_path
+from drivers.redfish_body import link, local_path
 from trigger.driver import Identity, Power
 from trigger.errors import DriverError
+from trigger.identity import Match, compare_identities
 
 # Resource.ResetType. Supermicro once forgot a comma between two of them.
 _RESET_TYPES = (
@@ -242,6 +243,4 @@ def _is_named(system: System, wanted: str) -> bool:
 
 
 def _is_expected(identity: Identity, expected: Identity) -> bool:
-    from trigger.identity import Match, compare_identities
-
     return compare_identities(expected, identity)[0] is Match.SAME

@@ -47,6 +47,7 @@ class RedfishServer:
         tls: bool = True,
         zipped: bool = False,
         answer_delay_s: float = 0.0,
+        address: str = "127.0.0.1",
     ) -> None:
         self.tree, self.fault, self.login, self.zipped = tree, fault, login, zipped
         self.answer_delay_s = answer_delay_s
@@ -62,7 +63,8 @@ class RedfishServer:
         self._open: set[socket.socket] = set()
         self._stopping = threading.Event()
         self._context = _server_context(shown or certificate()) if tls else None
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listener = socket.create_server((address, 0), family=family)
         self.port: int = self._listener.getsockname()[1]
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -177,6 +179,8 @@ class RedfishServer:
             return self._raw(
                 sock, f"HTTP/1.1 308 Moved\r\nLocation: {other}\r\nContent-Length: 0\r\n\r\n".encode()
             )
+        if isinstance(resource, list):  # one after the other, the last again and again
+            resource = resource.pop(0) if len(resource) > 1 else resource[0]
         if isinstance(resource, bytes):
             return self._raw(sock, resource)
         if resource is None:
@@ -268,6 +272,10 @@ class RedfishServer:
 
     def _fault_busy(self, sock: socket.socket, request: Request) -> bool:
         return self._send(sock, 503, {})
+
+    def _fault_task(self, sock: socket.socket, request: Request) -> bool:
+        self._deliver()
+        return self._send(sock, 202, {}, {"Location": "/redfish/v1/TaskService/Tasks/1"})
 
     def _fault_login_expired(self, sock: socket.socket, request: Request) -> bool:
         return self._send(sock, 401, _error("Base.1.8.NoValidSession", "no valid session"))

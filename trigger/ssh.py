@@ -110,8 +110,9 @@ def run(ssh: Ssh, command: str, deadline: Deadline, *, stdin: str = "", limit: i
 
         async with asyncssh.connect(ssh.host, **options) as connection:
             process = await connection.create_process(command, encoding=None)
-            process.stdin.write(stdin.encode())
-            process.stdin.write_eof()
+            with contextlib.suppress(BrokenPipeError):  # it has ended already, without reading
+                process.stdin.write(stdin.encode())
+                process.stdin.write_eof()
             out, err = await asyncio.gather(
                 _read_capped(process.stdout, limit), _read_capped(process.stderr, limit)
             )

@@ -7,7 +7,6 @@ import asyncio
 import dataclasses
 import json
 import signal
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,8 @@ async def run(switches: Switches, directory: Path) -> None:
 
 def main() -> None:
     """Parse the options and run."""
-    arguments = vars(parser().parse_args())
+    options = parser()
+    arguments = vars(options.parse_args())
     directory, control = arguments.pop("directory"), arguments.pop("control")
     if control:
         asyncio.run(serve_requests())
@@ -73,7 +73,7 @@ def main() -> None:
     try:
         switches = changed(Switches(), arguments)
     except ValueError as error:
-        sys.exit(f"python -m trigger.simulated: {error}")
+        options.error(str(error))
     with tempfile.TemporaryDirectory(prefix="trigger-simulated-") as temporary:
         asyncio.run(run(switches, (directory or Path(temporary)).absolute()))
 

@@ -30,6 +30,7 @@ from trigger.simulated.switches import PRIVILEGES, Switches
 CHASSIS_CONTROL = {0: "power_off", 1: "power_on", 2: "power_cycle", 3: "reset", 4: "nmi", 5: "soft_shutdown"}
 """Chassis Control's first byte (IPMI 2.0, section 28.3), under the name it is counted by."""
 
+INVALID_DATA_FIELD = 0xCC
 INSUFFICIENT_PRIVILEGE = 0xD4
 NOT_IN_THIS_STATE = 0xD5
 MOST_SESSIONS = 64  # the oldest is forgotten beyond, so that lost Close Sessions do not eat memory
@@ -183,22 +184,25 @@ class SimulatedBmc(Bmc):  # type: ignore[misc]
             self.counters["datagrams_before_nmi"] = self.counters["datagrams"] - 1
         self.counters["chassis_control"] += 1
         self.counters[kind] += 1
-        if session.clientpriv < PRIVILEGES[self.switches.nmi_privilege] or self._is_too_high(
-            session.clientpriv
-        ):
+        level = session.clientpriv
+        if level < PRIVILEGES[self.switches.nmi_privilege] or self._is_too_high(level):
             session.send_ipmi_response(code=INSUFFICIENT_PRIVILEGE)
             return
         if self.switches.refuse:
             session.send_ipmi_response(code=self.switches.refuse)
             return
-        if self.switches.power == "off" and kind != "power_on":
+        if kind != "nmi":
+            session.send_ipmi_response(
+                code=INVALID_DATA_FIELD
+            )  # counted, and that is all: nobody may cut the power
+            return
+        if self.switches.power == "off":
             session.send_ipmi_response(code=NOT_IN_THIS_STATE)
             return
-        if kind == "nmi":
-            self.serversocket.hold = self.switches.nmi_answer_delay
-            if self.switches.nmi == "deliver":
-                self.counters["delivered"] += 1
-                self.on_nmi()
+        self.serversocket.hold = self.switches.nmi_answer_delay
+        if self.switches.nmi == "deliver":
+            self.counters["delivered"] += 1
+            self.on_nmi()
         session.send_ipmi_response()
 
     # Its socket

@@ -20,7 +20,7 @@ INFO: task kworker/u8:2:77 blocked for more than 122 seconds.
 
 _CRASH = """\
 Uhhuh. NMI received for unknown reason 21 on CPU 0.
-Kernel panic - not syncing: NMI: Not continuing
+Kernel panic - not syncing: {panic}
 CPU: 0 PID: 811 Comm: storage-flush Kdump: loaded Not tainted {release} #1
 Hardware name: Simulated Machine, BIOS 1.0 01/01/2026
 Call Trace:
@@ -45,12 +45,15 @@ RSP: 0018:ffffc900004b7e38 EFLAGS: 00000202
 """
 
 
-def records(release: str, hostname: str, uptime: float) -> list[tuple[float, str]]:
+def records(
+    release: str, hostname: str, uptime: float, panic: str = "NMI: Not continuing"
+) -> list[tuple[float, str]]:
     """Return the log as (seconds since boot, line): a boot, a hang, and the panic at `uptime` seconds."""
+    words = {"release": release, "hostname": hostname, "panic": panic}
     parts = ((_BOOT, 0.0, 0.031), (_HUNG, max(0.0, uptime - 120.0), 9.7), (_CRASH, uptime, 0.000_21))
     lines: list[tuple[float, str]] = []
     for text, start, step in parts:
-        for number, line in enumerate(text.format(release=release, hostname=hostname).splitlines()):
+        for number, line in enumerate(text.format(**words).split("\n")[:-1]):
             lines.append((start + number * step, line))
     return lines
 

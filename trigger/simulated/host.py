@@ -97,7 +97,7 @@ class SimulatedHost:
             self._crash.cancel()
             self._state = "stuck"
             self._changed()
-        elif self._state in ("hung", "healthy") and self.switches.crash != "never":
+        elif self._state in ("hung", "healthy", "dead") and self.switches.crash != "never":
             self._state = "crashed"
             self._crash = asyncio.create_task(self._die_and_dump(time.time() + self.switches.clock_skew))
 
@@ -112,7 +112,8 @@ class SimulatedHost:
             await self._become("dumping")
             boot = Boot(self.release, self.boot_id)
             name = self.switches.dump_hostname or self.switches.hostname
-            crash = Crash(name, boot, moment, dmesg.records(self.release, name, self.uptime()))
+            log = dmesg.records(self.release, name, self.uptime(), self.switches.panic)
+            crash = Crash(name, boot, moment, log)
             self.dump = await landing.land(crash, self.switches, self.target)
         if kind == "stop":
             await self._become("stuck")

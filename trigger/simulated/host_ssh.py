@@ -70,7 +70,7 @@ class SshPort:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def show(self, state: str) -> None:
-        """Behave as a host in `state` does; connections from before are cut, unless the host merely hangs.
+        """Behave as a host in `state` does; sessions from before are cut.
 
         hung: connections are accepted by the kernel and nothing ever answers them; healthy: served, those that were
         waiting included; anything else: closed.
@@ -185,7 +185,7 @@ def _one_command(words: list[str], root: Path, uptime: float) -> tuple[int, str]
         days, hours, minutes = int(uptime // 86400), int(uptime // 3600 % 24), int(uptime // 60 % 60)
         return (
             0,
-            f" 12:00:00 up {days} days, {hours}:{minutes:02d},  1 user,  load average: 0.42, 0.31, 0.28\n",
+            f" 12:00:00 up {days} days, {hours:2d}:{minutes:02d},  1 user,  load average: 0.42, 0.31, 0.28\n",
         )
     if name == "cat":
         return _files(root, arguments, titled=False)

@@ -17,7 +17,7 @@ from trigger.clock import Deadline
 from trigger.simulated.ready_config import config_text
 from trigger.simulated.switches import Switches
 
-ANSWER_SECONDS = 20.0  # a machine is up in a quarter of a second; on a crowded one it may take longer
+ANSWER_SECONDS = 60.0  # a machine is up in a quarter of a second; fifty at once on two busy cores took 11
 STOP_SECONDS = 10.0
 
 
@@ -86,6 +86,7 @@ class SimulatedMachine:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                process_group=0,  # Ctrl-C at a terminal is for `trigger`, not for the machine
             )
         first = {"directory": str(self.directory), "switches": dataclasses.asdict(self.switches)}
         try:
@@ -121,6 +122,11 @@ class SimulatedMachine:
             process.stdout.close()
         complaint = (self.directory / "machine.log").read_text(errors="replace")
         return complaint or (f"exit status {process.returncode}" if process.returncode else "")
+
+    @property
+    def process_id(self) -> int:
+        """Return the process's id, 0 when it does not run."""
+        return self._process.pid if self._process else 0
 
     def _ask(self, request: Mapping[str, object]) -> dict[str, Any]:
         with self._lock:
@@ -162,6 +168,11 @@ class SimulatedMachine:
         """Return the boot id that the host has now."""
         return str(self.status()["boot_id"])
 
+    def dump(self) -> Path | None:
+        """Return the directory of the last dump that was written to its end (complete or not), None before."""
+        path = self.status()["dump"]
+        return Path(path) if path else None
+
     def wait_for(self, *states: str, seconds: float = 10.0) -> str:
         """Wait until the host is in one of `states`; return which. Raises SimulatedMachineError after `seconds`.
 
@@ -193,6 +204,10 @@ class SimulatedMachine:
     def crash(self) -> None:
         """Give the host an NMI that nobody sent: it crashes and dumps, and `delivered` does not count it."""
         self._ask({"do": "crash"})
+
+    def reset_counts(self) -> None:
+        """Count from zero again: `requests`, `delivered` and the datagrams."""
+        self._ask({"do": "reset-counts"})
 
     # Configuring
 

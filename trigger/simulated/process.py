@@ -117,6 +117,9 @@ class MachineProcess:
                 await self.host.set_state(state)
             case {"do": "reboot"}:
                 await self.host.reboot()
+            case {"do": "reset-counts"}:
+                self.bmc.counters.clear()
+                self.proxy.counters.clear()
             case {"do": "crash"}:
                 self.host.nmi()
             case {"do": "wait", "states": list(states), "seconds": float(seconds)}:

@@ -26,7 +26,18 @@ CHOICES = {
     "crash": ("dump", "never", "no-dump", "no-return", "stop", "incomplete", "truncated", "enospc"),
     "style": ("rhel", "rhel-flat", "suse", "suse-old", "debian"),
 }
-"""The switches that take one of a few words."""
+"""The switches that take one of a few words.
+
+`role_check`: a role above the limit, or among `refused_roles`, is refused in RAKP message 2 (status 0x0A), at Set
+Session Privilege Level (0x81), or only at Chassis Control (0xD4).
+
+`crash`, what an NMI leads to: "dump" a complete dump and a new boot; "never" nothing at all; "no-dump" a new boot
+without a dump; "no-return" a panic, and then nothing more; "stop" half a core under its unfinished name, and nothing
+more; "incomplete" the same, and a new boot; "truncated" and "enospc" half a core under the final name and a new boot,
+with "enospc" the header's INCOMPLETE flag.
+
+`style`, whose kdump writes: RHEL to a directory or over ssh ("rhel-flat"), SUSE since 1.9 and before, Debian.
+"""
 
 
 def _about(text: str) -> dict[str, str]:
@@ -80,6 +91,7 @@ class Switches:
     style: str = field(default="rhel", metadata=_about("whose kdump writes"))
     release: str = field(default="", metadata=_about("kernel release; default: one of the style"))
     dump_hostname: str = field(default="", metadata=_about("nodename in the dump's header, if another"))
+    panic: str = field(default="NMI: Not continuing", metadata=_about("the panic's text in the log"))
     clock_skew: float = field(default=0.0, metadata=_about("how far the host's clock is ahead"))
     memory_pages: int = field(default=16384, metadata=_about("memory in pages of 4 KiB"))
     dump_pages: int = field(default=512, metadata=_about("pages that the dump holds"))
@@ -101,8 +113,11 @@ class Switches:
             raise ValueError("forced_suite: 0, 3 or 17")
         if len(self.password.encode()) > 20 or len(self.user.encode()) > 16:
             raise ValueError("IPMI allows 16 bytes of user name and 20 bytes of password")
-        for guid in (self.guid, self.reported_guid):
-            uuid.UUID(guid or "0" * 32)
+        for name in ("guid", "reported_guid"):
+            try:
+                uuid.UUID(getattr(self, name) or "0" * 32)
+            except ValueError:
+                raise ValueError(f"{name}: {getattr(self, name)!r} is no UUID") from None
         if not 24 <= self.dump_pages <= self.memory_pages or self.memory_pages < 4120:
             raise ValueError("dump_pages: at least 24, at most memory_pages, which are at least 4120")
 

@@ -97,11 +97,9 @@ def _sub_header(crash: Crash, notes: bytes, memory_pages: int) -> bytes:
     info = vmcoreinfo(crash)
     at = PAGE + _SUB_HEADER
     phys_base = crash.boot.phys_base & 0xFFFF_FFFF_FFFF_FFFF
-    header = struct.pack(
-        "<QiixxxxxxxxxxxxxxxxQQQQ", phys_base, DUMP_LEVEL, 0, at + notes.index(info), len(info), at, 0
-    )
-    header = header[:56] + struct.pack("<Q", len(notes))
-    return header + struct.pack("<QQQQQ", 0, 0, 0, memory_pages, memory_pages)
+    split, no_eraseinfo = (0, 0), (0, 0)
+    places = (at + notes.index(info), len(info), at, len(notes), *no_eraseinfo)
+    return struct.pack("<Qii11Q", phys_base, DUMP_LEVEL, 0, *split, *places, *split, memory_pages)
 
 
 def _notes(crash: Crash) -> bytes:

@@ -1,0 +1,149 @@
+"""Two hosts with one controller: a fire at the one would hit the other, so that is an error of the configuration.
+
+Compared are address (by spelling, no name is looked up), port and system. Every usual port of a BMC counts as the
+BMC itself: IPMI under one host and Redfish under another still reach one machine. Nothing is expanded to compare
+one host with a pattern: the host that a template such as `{host}-ipmi` would need for an address is computed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from yaml.nodes import Node, ScalarNode
+
+from trigger import host_pattern, yaml_values
+from trigger.address import canonical
+from trigger.config_file import Entry
+from trigger.yaml_nodes import Branch, Problem, Problems
+
+_BMC_PORTS = frozenset({0, 443, 623})  # 0: the driver's own
+_MAYBE_IPV6 = re.compile(r"[0-9a-f.]*:[0-9a-f:.]*:[0-9a-f:.]*")
+
+Defaults = dict[str, Branch]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One controller of an entry, as written: `address` and `system` may hold `{host}`."""
+
+    address: str
+    port: int
+    system: str
+    file: str
+    line: int
+    path: str
+
+    def place(self, host: str) -> tuple[str, int]:
+        """Return what no two hosts may share: canonical address, and port (0 for a BMC's usual ones)."""
+        port = 0 if self.port in _BMC_PORTS else self.port
+        return canonical(self.address.replace("{host}", host)), port
+
+    def problem(self, host: str, other: Claim, other_host: str) -> Problem:
+        """Return the problem that `host` has the controller that `other` gives to `other_host`."""
+        where = f"{other.file}:{other.line}" if other.file != self.file else f"line {other.line}"
+        return Problem(
+            self.file,
+            self.line,
+            f"{self.path}.address",
+            f"{yaml_values.shown(self.place(host)[0])} of {host} is also the controller of {other_host} "
+            f"({other.path}, {where})",
+            "correct one, or name the `system` of both if one controller serves several",
+        )
+
+
+def claims_of(entry: Entry, defaults: Defaults) -> list[Claim]:
+    """Return the controllers of an entry that have an address; errors in it are somebody else's to report."""
+    ignored = Problems()
+    branch = entry.compose(ignored)
+    values = yaml_values.mapping(branch, ignored) if branch else None
+    controllers = (values or {}).get("controllers")
+    items = yaml_values.sequence(controllers, ignored, "") if controllers else None
+    found = []
+    for item in items or []:
+        keys = {**defaults, **(yaml_values.mapping(item, ignored) or {})}
+        address, port, system = (_text(keys[key].node) if key in keys else "" for key in ("address", "port", "system"))
+        if address:
+            number = int(port) if re.fullmatch("[0-9]{1,5}", port) else 0
+            found.append(Claim(address, number, system, item.file, item.line, item.path))
+    return found
+
+
+def _text(node: Node) -> str:
+    return str(node.value) if isinstance(node, ScalarNode) else ""
+
+
+def share(one: Claim, one_host: str, other: Claim, other_host: str) -> bool:
+    """Return whether the two are one controller, and not two systems that it names."""
+    if one.place(one_host) != other.place(other_host):
+        return False
+    systems = (one.system.replace("{host}", one_host), other.system.replace("{host}", other_host))
+    return not all(systems) or systems[0] == systems[1]
+
+
+def shared_with_others(host: str, entry: Entry, others: Iterable[Entry], defaults: Defaults) -> Iterator[Problem]:
+    """Yield a problem for each controller of `host` (in `entry`) that an entry of `others` has as well."""
+    mine = claims_of(entry, defaults)
+    wanted = {claim.place(host)[0] for claim in mine}
+    default_address = _text(defaults["address"].node) if "address" in defaults else ""
+    for other in others:
+        if not _may_claim(other, wanted, default_address):
+            continue
+        for claim in claims_of(other, defaults):
+            for own in mine:
+                for other_host in _hosts_at(claim, other, own.place(host)[0]):
+                    if other_host != host and share(own, host, claim, other_host):
+                        yield own.problem(host, claim, other_host)
+
+
+def _may_claim(entry: Entry, wanted: set[str], default_address: str) -> bool:
+    """Return False only when the entry's text cannot name one of the addresses, which spares composing it."""
+    if not entry.text or host_pattern.is_pattern(entry.key) or "\\" in entry.text:
+        return True
+    seen = f"{entry.text} {default_address}".replace("{host}", entry.key).lower()
+    if any(address in seen for address in wanted):
+        return True
+    # IPv6 has many spellings, and ::ffff:a01:7 is 10.1.0.7.
+    ipv6 = "::" in seen or any(":" in address for address in wanted)
+    return ipv6 and any(canonical(text) in wanted for text in _MAYBE_IPV6.findall(seen))
+
+
+def _hosts_at(claim: Claim, entry: Entry, address: str) -> Iterator[str]:
+    """Yield the hosts of the entry whose controller `claim` would be at `address`."""
+    try:
+        pattern = host_pattern.parse(entry.key)
+    except host_pattern.PatternError:
+        return
+    parts = claim.address.lower().rstrip(".").split("{host}")
+    if len(parts) == 1 or ":" in claim.address:
+        yield from (host for host in pattern.names() if claim.place(host)[0] == address)
+        return
+    length, rest = divmod(len(address) - sum(map(len, parts)), len(parts) - 1)
+    host = address[len(parts[0]) :][: max(length, 0)]
+    if rest or length < 1 or host.join(parts) != address:
+        return
+    # Addresses do not distinguish capitals, names of hosts do.
+    lower = host_pattern.parse(entry.key.lower())
+    if pattern.matches(host):
+        yield host
+    elif lower.matches(host):
+        yield from (name for name in pattern.names() if name.lower() == host)
+
+
+@dataclass(slots=True)
+class AllClaims:
+    """Every controller of every host, for the strict check."""
+
+    _seen: dict[tuple[str, int], dict[str, tuple[Claim, str]]] = field(default_factory=dict)
+
+    def add(self, claim: Claim, host: str) -> Problem | None:
+        """Remember the controller; return a problem when another host has it."""
+        systems = self._seen.setdefault(claim.place(host), {})
+        system = claim.system.replace("{host}", host)
+        for known in (system, "") if system else tuple(systems):
+            if known in systems and systems[known][1] != host:
+                other, other_host = systems[known]
+                return claim.problem(host, other, other_host)
+        systems.setdefault(system, (claim, host))
+        return None

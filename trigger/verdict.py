@@ -145,13 +145,13 @@ def _unverifiable(host: str, seen: Seen) -> Finished | None:
     """A dump that has landed while its host is back will not say more about itself by waiting."""
     if seen.dump != "landed" or seen.boot != "new" or seen.since_back_s < NO_DUMP_GRACE_S:
         return None
-    return _pending(host, seen, f"The dump that landed cannot be proved to be of this crash: {seen.dump_text}.")
+    return _pending(host, seen, f"the dump that landed cannot be proved to be of this crash: {seen.dump_text}.")
 
 
 def _detached(host: str, seen: Seen) -> Finished | None:
     if not seen.detached:
         return None
-    return _pending(host, seen, "Watching was stopped by the operator.")
+    return _pending(host, seen, "watching was stopped.")
 
 
 def _timed_out(host: str, seen: Seen) -> Finished | None:
@@ -169,7 +169,7 @@ def _timed_out(host: str, seen: Seen) -> Finished | None:
             "a dump may be being written without anybody seeing it",
             f"trigger wait {host}",
         )
-    return _pending(host, seen, "The deadline has passed.")
+    return _pending(host, seen, "the deadline has passed.")
 
 
 def _pending(host: str, seen: Seen, why: str) -> Finished:
@@ -181,10 +181,11 @@ def _pending(host: str, seen: Seen, why: str) -> Finished:
     }.get(seen.dump, "No dump has been seen yet")
     sent = "yes" if seen.outcome == "accepted" else "maybe"
     unsafe = seen.boot != "new"
+    warning = f" Do not power-cycle {host}: that would destroy a dump that is being written." if unsafe else ""
     return Finished(
         10,
         sent,
-        f"{why} {what}. Do not power-cycle {host}: that would destroy a dump that is being written.",
+        f"{host}: {why} {what}.{warning}",
         seen.dump_path,
         "unknown" if unsafe else "yes",
         "nothing proves that no dump is being written" if unsafe else "the host has booted anew",

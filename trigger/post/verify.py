@@ -11,6 +11,7 @@ from trigger.post.facts import DumpFacts
 from trigger.text import harmless
 
 CLOCK_TOLERANCE = 120.0  # seconds, when nobody has measured the host's clock
+ROUNDING = 2.0  # seconds: CRASHTIME is cut to whole ones, and the answer to the shot takes a moment
 RECORDED_TOLERANCE = 15.0  # seconds of drift since the record measured it, and of rounding in CRASHTIME
 
 
@@ -98,7 +99,7 @@ def _compare_time(crash: float | None, offset: float | None, fire: float, *, new
         if offset is None and new:
             reason += "; if that clock is wrong, it may still be the right one"
         return Verdict(Identity.OLDER_CRASH, reason)
-    if late < 0 and new is None and offset is None:
+    if late < -ROUNDING and new is None and offset is None:
         reason = (
             f"it crashed {-late:.0f} s before the fire by a clock that nobody has compared, and nobody knows"
         )

@@ -41,7 +41,7 @@ class _Known:
     target: TargetState = field(default_factory=lambda: TargetState(State.WAITING))
     host: HostState = field(default_factory=HostState)
     back_at: float | None = None
-    told: tuple[State, str] | None = None
+    told: tuple[State, str, bool] | None = None
     told_at: float = 0.0
 
 
@@ -119,8 +119,9 @@ class _Follower:
             emit(Observed(_PHASES.get(news.boot, news.port), "host", _GRADES.get(news.boot, "weak"), news.text))
             return
         known.target = news
-        if (news.state, news.path) != known.told or now - known.told_at >= PROGRESS_S:
-            known.told, known.told_at = (news.state, news.path), now
+        change = (news.state, news.path, news.facts is not None)
+        if change != known.told or now - known.told_at >= PROGRESS_S:
+            known.told, known.told_at = change, now
             emit(self._dump_found(news))
 
     def _seen(self, detached: bool) -> Seen:

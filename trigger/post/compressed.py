@@ -16,7 +16,7 @@ from trigger.post.reader import Malformed, Metered, TooMuch
 
 TAIL_BYTES = 16
 _HEAD_OUTPUT = 1024 * 1024
-_MAX_OUTPUT = 256 * 1024 * 1024  # what one proof may decompress; a bomb ends there
+_MAX_RATIO = 2  # what is decompressed, to what may be read; pages are compressed already, a bomb is more
 _MAX_MEMORY = 128 * 1024 * 1024
 _PIECE = 1024 * 1024
 _SIGNATURES = (
@@ -47,9 +47,15 @@ def head(raw: bytes, wrapper: str) -> bytes:
 
 
 def tail(data: Metered, wrapper: str) -> bytes:
-    """Return the last 16 bytes inside; raises Malformed when the file is not whole, or TooMuch."""
+    """Return the last 16 bytes inside; raises Malformed when the file is not whole, or TooMuch.
+
+    Fewer come back only when there are not more, or when what is missing makes no difference.
+    """
     find: Callable[[Metered], bytes] = {"gzip": _gzip, "bzip2": _bzip2, "xz": _xz, "lz4": lz4.tail}[wrapper]
-    return find(data)
+    last = find(data)
+    if len(last) < TAIL_BYTES and last and not last.strip(b"\xff"):
+        raise TooMuch(f"its last {wrapper} block is too short to hold a whole end marker: decompress it")
+    return last
 
 
 def _gzip(data: Metered) -> bytes:
@@ -70,8 +76,8 @@ def _gzip(data: Metered) -> bytes:
             raise Malformed(f"its gzip data are damaged: {bad}") from None
         pending = decompressor.unconsumed_tail or decompressor.unused_data
         output += len(piece)
-        if output > _MAX_OUTPUT:
-            raise TooMuch(f"more than {_MAX_OUTPUT} bytes are inside it: gunzip it")
+        if output > data.limit * _MAX_RATIO:
+            raise TooMuch(f"more than {data.limit * _MAX_RATIO} bytes are inside it: gunzip it")
         last = (last + piece)[-TAIL_BYTES:]
         if decompressor.eof:
             if not pending.strip(b"\0") and position >= data.size:
@@ -129,7 +135,7 @@ def _xz(data: Metered) -> bytes:
         raise Malformed("its xz index is damaged")
     stored, inside = _xz_last_block(index)
     block_size = stored + 3 & ~3
-    if inside > _MAX_OUTPUT:
+    if inside > data.limit * _MAX_RATIO:
         raise TooMuch(f"its last xz block holds {inside} bytes, more than are decompressed: unxz it")
     stream = data.exactly(0, 12) + data.exactly(index_at - block_size, block_size)
     decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_MEMORY)

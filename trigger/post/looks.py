@@ -8,11 +8,13 @@ from collections.abc import Collection, Sequence
 from trigger.post import first_look, formats, split
 from trigger.post.facts import DumpFacts
 from trigger.post.landing import Baseline, Candidate, Entry, Listing, flat_candidate, new_entries
+from trigger.post.reader import READ_LIMIT
 from trigger.post.target import Store
 
 MAX_CANDIDATES = 64
 _README = "README.txt"
 _README_BYTES = 16 * 1024
+_LOCAL_LIMIT = 8 * 1024**3  # a gzipped dump on a local disk is decompressed to its end, in a minute or two
 
 
 def candidates(store: Store, baseline: Baseline, known: Collection[str]) -> list[Candidate] | None:
@@ -52,7 +54,8 @@ def facts(store: Store, paths: Sequence[str], *, prove: bool) -> DumpFacts:
     for path in paths:
         with contextlib.closing(store.open(path)) as reader:
             name = path.rpartition("/")[2]
-            parts.append(formats.inspect(reader, name, local=store.local, prove=prove))
+            limit = _LOCAL_LIMIT if store.local else READ_LIMIT
+            parts.append(formats.inspect(reader, name, local=store.local, prove=prove, limit=limit))
     return split.combine(parts) if prove else parts[0]
 
 

@@ -6,20 +6,21 @@ marker.
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
+
 from trigger.post.reader import Malformed, Metered, TooMuch
 
 _TAIL_BYTES = 16
 _MAX_BLOCK = 4 * 1024 * 1024
 _MAX_BLOCKS = 20_000
 _STORED = 0x80000000
-_HISTORY = bytes(
-    64 * 1024
-)  # stands for an earlier block that was not read; its zeros are no part of a marker
+_MAX_LINKED = 64
 
 
 def head(raw: bytes, limit: int) -> bytes:
     """Return the first bytes inside, at most `limit`; raises ValueError when `raw` is no lz4 frame."""
-    position, _, _ = _frame(raw)
+    position = _frame(raw).header
     word = int.from_bytes(raw[position : position + 4], "little")
     block = raw[position + 4 : position + 4 + (word & ~_STORED)]
     return block[:limit] if word & _STORED else decode(block, limit)
@@ -27,42 +28,78 @@ def head(raw: bytes, limit: int) -> bytes:
 
 def tail(data: Metered) -> bytes:
     """Return the last 16 bytes inside, or raise Malformed when the frames do not end properly, or TooMuch."""
-    position, last, blocks = 0, b"", 0
-    final: tuple[int, int] | None = None
+    position, count = 0, 0
+    blocks: deque[tuple[int, int]] = deque(maxlen=_MAX_LINKED)  # the last ones: offset of the data, size word
+    linked = False
     while position < data.size:
         try:
-            header, block_sum, content_sum = _frame(data.exactly(position, min(19, data.size - position)))
+            frame = _frame(data.exactly(position, min(19, data.size - position)))
         except ValueError as bad:
             raise Malformed(str(bad)) from None
-        position += header
+        position += frame.header
+        linked = frame.linked
+        blocks.clear()
         while word := int.from_bytes(data.exactly(position, 4), "little"):
-            final = (position, word)
-            position += 4 + (word & ~_STORED) + block_sum
-            blocks += 1
-            if blocks > _MAX_BLOCKS:
+            blocks.append((position + 4, word))
+            position += 4 + (word & ~_STORED) + frame.after_block
+            count += 1
+            if count > _MAX_BLOCKS:
                 raise TooMuch(f"it has more than {_MAX_BLOCKS} lz4 blocks")
-        position += 4 + content_sum
-    if position != data.size or final is None:
+        position += 4 + frame.after_end
+    if position != data.size or not blocks:
         raise Malformed("its lz4 data end too early", "truncated")
-    at, word = final
-    size = word & ~_STORED
-    if word & _STORED:
-        last = data.exactly(at + 4 + max(0, size - _TAIL_BYTES), min(size, _TAIL_BYTES))
-    else:
-        try:
-            last = decode(data.exactly(at + 4, size), _MAX_BLOCK, _HISTORY)
-        except ValueError as bad:
-            raise Malformed(str(bad)) from None
-    return last[-_TAIL_BYTES:]
+    return _decode_end(data, list(blocks), linked=linked)
 
 
-def _frame(raw: bytes) -> tuple[int, int, int]:
-    """Return (length of the frame's header, bytes after each block, bytes after the end mark)."""
+def _decode_end(data: Metered, blocks: list[tuple[int, int]], *, linked: bool) -> bytes:
+    """Decode the last block; where blocks refer to earlier ones, the last few, with two guesses at what was before.
+
+    What both guesses give alike does not depend on them.
+    """
+    if not linked:
+        return _decode_all(data, blocks[-1:], b"")[-_TAIL_BYTES:]
+    stored, first = 0, len(blocks)
+    while first > 0 and stored < _MAX_BLOCK:
+        first -= 1
+        stored += blocks[first][1] & ~_STORED
+    one, other = (_decode_all(data, blocks[first:], bytes([guess]) * 65536) for guess in (0x00, 0xFF))
+    if one[-_TAIL_BYTES:] != other[-_TAIL_BYTES:]:
+        raise TooMuch("its last lz4 blocks refer to earlier ones: decompress it with lz4")
+    return one[-_TAIL_BYTES:]
+
+
+def _decode_all(data: Metered, blocks: list[tuple[int, int]], history: bytes) -> bytes:
+    out = b""
+    for at, word in blocks:
+        raw = data.exactly(at, word & ~_STORED)
+        if word & _STORED:
+            out = raw
+        else:
+            try:
+                out = decode(raw, _MAX_BLOCK, history)
+            except ValueError as bad:
+                raise Malformed(str(bad)) from None
+        history = (history + out)[-65536:]
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The header of a frame: how long it is, how many bytes of checksum follow each block and the end mark."""
+
+    header: int
+    linked: bool
+    after_block: int
+    after_end: int
+
+
+def _frame(raw: bytes) -> _Frame:
+    """Parse a frame's header; raises ValueError."""
     if len(raw) < 7 or raw[:4] != b"\x04\x22\x4d\x18" or raw[4] >> 6 != 1:
         raise ValueError("its lz4 frame header is damaged")
     flags = raw[4]
     length = 7 + (8 if flags & 0x08 else 0) + (4 if flags & 0x01 else 0)
-    return length, 4 if flags & 0x10 else 0, 4 if flags & 0x04 else 0
+    return _Frame(length, not flags & 0x20, 4 if flags & 0x10 else 0, 4 if flags & 0x04 else 0)
 
 
 def decode(block: bytes, limit: int, history: bytes = b"") -> bytes:

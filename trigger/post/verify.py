@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import math
 from dataclasses import dataclass
 
 from trigger.post import vmcoreinfo
@@ -90,7 +91,7 @@ def _compare_name(nodename: str, expectation: Expectation) -> Verdict:
 
 def _compare_time(crash: float | None, offset: float | None, fire: float, *, new: bool | None) -> Verdict:
     """Require the crash to be after the fire, as the host's own clock has it."""
-    if crash is None:
+    if crash is None or not math.isfinite(crash):
         return Verdict(Identity.CANNOT_TELL, "it does not say when the host crashed")
     tolerance = CLOCK_TOLERANCE if offset is None else RECORDED_TOLERANCE
     late = crash - (fire + (offset or 0.0))

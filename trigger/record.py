@@ -94,6 +94,7 @@ class Record:
     ready: bool = False
     not_ready_reasons: tuple[str, ...] = ()
     route_verdicts: Mapping[str, str] = field(default_factory=dict)
+    route_reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     verdicts: Mapping[str, str] = field(default_factory=dict)
     routes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     controllers: Mapping[str, Identity] = field(default_factory=dict)
@@ -285,7 +286,8 @@ def _record(plain: Mapping[str, object], host: str) -> Record:
         written_at=written_at,
         **{key: _text(plain, key) for key in texts},
         ready=plain.get("ready") is True,
-        not_ready_reasons=tuple(_text({"x": x}, "x") for x in _list(plain, "not_ready_reasons")),
+        not_ready_reasons=_clauses(plain, "not_ready_reasons"),
+        route_reasons={k: _clauses(_section(plain, "route_reasons"), k) for k in _section(plain, "route_reasons")},
         route_verdicts=_texts(plain, "route_verdicts"),
         verdicts=_texts(plain, "verdicts"),
         routes={k: _mapping(v, k) for k, v in _section(plain, "routes").items()},
@@ -323,9 +325,7 @@ def _target(plain: Mapping[str, object]) -> DumpTarget:
     return DumpTarget(
         **{key: _text(plain, key) for key in texts},
         free_bytes=_whole(plain, "free_bytes"),
-        baseline=tuple(
-            Listed(_text(x, "name"), _whole(x, "size") or 0, _number(x, "mtime") or 0.0) for x in entries
-        ),
+        baseline=tuple(Listed(_text(x, "name"), _whole(x, "size") or 0, _number(x, "mtime") or 0.0) for x in entries),
     )
 
 
@@ -351,6 +351,10 @@ def _text(plain: Mapping[str, object], key: str) -> str:
     if not isinstance(value, str):
         raise _Wrong(f"has no text in {key}")
     return value
+
+
+def _clauses(plain: Mapping[str, object], key: str) -> tuple[str, ...]:
+    return tuple(_text({key: item}, key) for item in _list(plain, key))
 
 
 def _texts(plain: Mapping[str, object], key: str) -> dict[str, str]:

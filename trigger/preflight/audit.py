@@ -1,0 +1,157 @@
+"""One host, looked at whole: the script over SSH, the controllers, the findings, the verdicts, the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from trigger.clock import Deadline
+from trigger.driver import Identity
+from trigger.errors import ConfigError, DriverError, TriggerError
+from trigger.host import Host, Ssh
+from trigger.preflight.check import Check, Finding, Route, Stage, fail, finding, good
+from trigger.preflight.checks import host_findings
+from trigger.preflight.controllers import Asked, Asking, ask, controller_findings, host_identity
+from trigger.preflight.facts import Facts
+from trigger.preflight.learn import make_record
+from trigger.preflight.readings import parse, script
+from trigger.preflight.verdict import Matrix, is_ready, matrix
+from trigger.record import Record, find_record, write_record
+from trigger.state import StateFolder
+
+SCRIPT_S = 45.0
+MAX_OUTPUT = 2 * 1024 * 1024
+
+# The login's shell may be csh or fish: nothing in here means anything to them. sudo never asks (-n), and
+# never gets the script's bytes before the shell does.
+COMMAND = (
+    'sh -c \'test "$(id -u)" = 0 && exec sh -s;'
+    " sudo -n true </dev/null >/dev/null 2>&1 && exec sudo -n sh -s; exec sh -s'"
+)
+
+ReadHost = Callable[[Ssh, str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class HostResult:
+    """What a preflight says of one host.
+
+    `state` is ready, not-ready, unknown (looked at, but what decides could not be read) or unreachable
+    (neither the host nor any controller answered). `record` is what was written, or would have been.
+    """
+
+    host: str
+    state: str
+    findings: tuple[Finding, ...] = ()
+    table: Matrix = field(default_factory=dict)
+    record: Record | None = None
+    old: Record | None = None
+    host_seen: bool = False
+    controllers_seen: int = 0
+    problem: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the button would work."""
+        return self.state == "ready"
+
+
+def audit(
+    host: Host, state: StateFolder, record_dirs: tuple[str, ...], asking: Asking, read: ReadHost | None = None
+) -> HostResult:
+    """Look at `host`, write its record, and return what was found; never raises for what a host did.
+
+    Raises GuardRefused when the record cannot be written.
+    """
+    try:
+        old = find_record(state, host.name, record_dirs)
+        problem = ""
+    except ConfigError as error:  # a damaged record is replaced, and said
+        old, problem = None, error.message
+    facts, login = read_facts(host, asking, read or read_over_ssh)
+    expected = host_identity(facts) if facts else (old.identity if old else Identity())
+    asked = [ask(controller, host, expected, old, asking) for controller in host.controllers]
+    result = judge(host, facts, login, asked, old, asking)
+    if result.record is not None and (result.host_seen or result.controllers_seen):
+        write_record(state, result.record)
+    return replace(result, problem=problem)
+
+
+def judge(
+    host: Host,
+    facts: Facts | None,
+    login: Finding | None,
+    asked: list[Asked],
+    old: Record | None,
+    asking: Asking,
+) -> HostResult:
+    """Return the verdicts of what was read. Pure, but for the clock."""
+    findings = controller_findings(asked, host, facts, old, asking)
+    if login is not None:
+        findings.append(login)
+    if facts is not None:
+        findings += host_findings(facts)
+    table = matrix(findings, seen=facts is not None)
+    record = make_record(host, asking.clock.time(), facts, asked, findings, table, old, asking.dump_stores)
+    answered = sum(answer.probe is not None for answer in asked)
+    return HostResult(
+        host.name, _state(table, facts is not None, answered), tuple(findings), table, record, old,
+        facts is not None, answered,
+    )  # fmt: skip
+
+
+def _state(table: Matrix, host_seen: bool, controllers_seen: int) -> str:
+    if is_ready(table):
+        return "ready"
+    if not host_seen and not controllers_seen:
+        return "unreachable"
+    failing = any(
+        verdict.value == "fail" for route in (Route.NMI, Route.SYSRQ_SOL) for verdict in table[route].values()
+    )
+    return "not-ready" if failing else "unknown"
+
+
+def read_facts(host: Host, asking: Asking, read: ReadHost) -> tuple[Facts | None, Finding | None]:
+    """Run the script on the host; return its facts, and the finding about the login."""
+    if host.ssh is None:
+        return None, finding(LOGIN, fail("no `ssh:` is configured, so the host itself was not looked at"))
+    folder = host.dump_target.removeprefix("host:") if host.dump_target.startswith("host:/") else ""
+    asked_at = asking.clock.time()
+    try:
+        readings = parse(read(host.ssh, with_folder(folder)))
+    except TriggerError as error:
+        remedy = (f"# {error.next_step}",) if error.next_step else ()
+        return None, finding(LOGIN, fail(error.message, *remedy))
+    facts = Facts(readings, asked_at=asked_at, answered_at=asking.clock.time())
+    return facts, finding(LOGIN, good(f"logged in as {'root' if facts.is_root else 'an ordinary user'}"))
+
+
+def with_folder(folder: str) -> str:
+    """Return the script, told to look at one more folder (`dump_target:` of the configuration)."""
+    import shlex
+
+    return f"wanted_folder={shlex.quote(folder)}\n{script()}" if folder else script()
+
+
+def read_over_ssh(ssh: Ssh, text: str) -> str:
+    """Run the script on the host over SSH and return what it printed. Raises DriverError or ConfigError."""
+    from trigger.ssh import CommandFailed, run
+
+    try:
+        return run(ssh, COMMAND, Deadline(SCRIPT_S), stdin=text, limit=MAX_OUTPUT)
+    except CommandFailed as error:
+        raise DriverError(
+            f"{error.message} (the login's shell did not run the script)",
+            next_step="Use an account whose shell runs commands, or install the script as a forced command:"
+            " trigger preflight --print-script",
+        ) from None
+
+
+LOGIN = Check(
+    "host-login",
+    Stage.TRIGGER,
+    (Route.SYSRQ_SSH,),
+    "Everything about kdump is read on the host itself, once, over SSH.",
+    "trigger/preflight/read_host.sh",
+    lambda facts: None,
+)

@@ -1,0 +1,153 @@
+"""The serial console: is the port that a BREAK reaches a console of the kernel, and does anybody hold it
+open?
+
+Source: Linux include/linux/serial_core.h (uart_handle_break), drivers/tty/serial/8250 (interrupts are
+enabled when the port is opened), drivers/tty/hvc/hvc_console.c.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from trigger.preflight.check import Check, Judgement, Route, Stage, command, fail, good, unknown, warn
+from trigger.preflight.facts import Facts
+from trigger.preflight.remedies import set_kernel_option
+
+SOL = (Route.SYSRQ_SOL,)
+_SERIAL = re.compile(r"(ttyS|ttyAMA|ttyPS|ttymxc|ttyLP|ttyUL|ttySAC|hvc|hvsi|sclp_line|ttysclp|ttyTHS|ttyMSM)\d*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Uart:
+    """One line of /proc/tty/driver/serial: `breaks` counts BREAKs received; `is_open` is None when it
+    cannot tell.
+    """
+
+    device: str
+    breaks: int | None
+    is_open: bool | None
+
+
+def serial_consoles(facts: Facts) -> list[str]:
+    """Return the enabled serial consoles of the kernel, the preferred one first."""
+    return [c.device for c in facts.consoles if c.enabled and _SERIAL.match(c.device)]
+
+
+def uarts(facts: Facts) -> dict[str, Uart]:
+    """Return the serial ports that the drivers describe, by device."""
+    found = {}
+    for driver, device in (("serial", "ttyS"), ("ttyAMA", "ttyAMA"), ("ttySAC", "ttySAC")):
+        for line in facts.text(f"uart.{driver}").splitlines():
+            parts = re.match(r"(\d+): uart:(\S+)(.*)", line)
+            if parts is None or parts[2] == "unknown":
+                continue
+            breaks = re.search(r"\bbrk:(\d{1,12})", parts[3])
+            signals = re.search(r" ([A-Z|]*(?:RTS|CTS|DTR|DSR|CD|RI)[A-Z|]*)\s*$", parts[3])
+            # the driver raises RTS when the port is opened and lowers it when the last holder closes it
+            is_open = "RTS" in signals[1].split("|") if signals else (None if "tx:" not in parts[3] else False)
+            name = f"{device}{parts[1]}"
+            found[name] = Uart(name, int(breaks[1]) if breaks else 0, is_open)
+    return found
+
+
+def speed(facts: Facts, device: str) -> int | None:
+    """Return the speed in baud that console=DEVICE,SPEED names; None where it does not."""
+    for word in facts.words:
+        found = re.match(rf"console={re.escape(device)},(\d{{1,7}})", word)
+        if found:
+            return int(found[1])
+    return None
+
+
+def judge_registered(facts: Facts) -> Judgement | None:
+    """Judge whether the kernel has a serial console."""
+    consoles = serial_consoles(facts)
+    if consoles:
+        return good(f"the kernel's console is on {', '.join(consoles)}")
+    if not facts.was_read("consoles"):
+        return unknown("/proc/consoles could not be read")
+    ports = [name for name in uarts(facts) if name.startswith("ttyS")]
+    word = f"console={ports[0]},115200" if ports else "console=ttyS0,115200"
+    return fail(
+        "the kernel has no serial console: a BREAK is no SysRq there, and nothing of the crash can be seen",
+        "# the port that SOL is wired to; ttyS1 on many servers",
+        *set_kernel_option(facts, word),
+    )
+
+
+def judge_open(facts: Facts) -> Judgement | None:
+    """Judge whether somebody holds a serial console open; without a reader the driver hears no BREAK."""
+    consoles = serial_consoles(facts)
+    if not consoles:
+        return None
+    ports = uarts(facts)
+    states = {}
+    for device in consoles:
+        getty = facts.services.get(f"serial-getty@{device}", {}).get("ActiveState")
+        held = ports[device].is_open if device in ports else None
+        states[device] = True if getty == "active" or held else held if held is not None else (False if getty else None)
+    opened = [device for device, state in states.items() if state]
+    if opened:
+        return good(f"{', '.join(opened)} is held open")
+    if any(state is None for state in states.values()):
+        return unknown(f"nobody can tell whether {', '.join(consoles)} is held open", *_getty(facts, consoles[0]))
+    return fail(
+        f"nobody holds {', '.join(consoles)} open (no getty): the driver's receiver is off and a BREAK is not heard",
+        *_getty(facts, consoles[0]),
+    )
+
+
+def _getty(facts: Facts, device: str) -> tuple[str, ...]:
+    if facts.has_systemd:
+        return (command("systemctl enable --now serial-getty@{device}.service", device=device),)
+    baud = str(speed(facts, device) or 115200)
+    line = command("{device}::respawn:/sbin/getty -L {baud} {device} vt100", device=device, baud=baud)
+    if line.startswith("#"):
+        return (line,)
+    return (f"grep -qxF '{line}' /etc/inittab || echo '{line}' >>/etc/inittab", "kill -HUP 1")
+
+
+def judge_breaks(facts: Facts) -> Judgement | None:
+    """Say how many BREAKs have ever arrived; the counter is the cheapest proof of the way."""
+    ports = uarts(facts)
+    known = [ports[device] for device in serial_consoles(facts) if device in ports]
+    if not known:
+        return None
+    counts = ", ".join(f"{uart.device} {uart.breaks}" for uart in known)
+    if any(uart.breaks for uart in known):
+        return good(f"BREAKs seen since boot: {counts}")
+    return good(f"no BREAK was seen since boot ({counts}); --rehearse proves the way")
+
+
+def judge_speed(facts: Facts) -> Judgement | None:
+    """Warn of a console so slow that a long panic message delays the dump."""
+    for device in serial_consoles(facts):
+        baud = speed(facts, device)
+        if baud is not None and baud < 38400:
+            return warn(
+                f"the console on {device} runs at {baud} baud: a long panic message takes minutes with interrupts off",
+                *set_kernel_option(facts, f"console={device},115200"),
+            )
+    return None
+
+
+CHECKS = (
+    Check(
+        "console-registered", Stage.PANIC, SOL,
+        "Only a port that is a console of the kernel takes BREAK for SysRq; one port per driver can be.",
+        "Linux include/linux/serial_core.h, kernel/printk/printk.c", judge_registered,
+    ),
+    Check(
+        "console-open", Stage.PANIC, SOL, "The receiver of a serial port is off until somebody opens it.",
+        "Linux drivers/tty/serial/8250/8250_port.c (serial8250_do_startup)", judge_open,
+    ),
+    Check(
+        "console-speed", Stage.REMARK, SOL, "The panic message is printed with interrupts off before the dump starts.",
+        "Linux kernel/panic.c", judge_speed, decides=False,
+    ),
+    Check(
+        "console-breaks", Stage.REMARK, SOL, "The driver counts the BREAKs that arrive: proof that one gets through.",
+        "Linux drivers/tty/serial/serial_core.c (uart_line_info)", judge_breaks, decides=False,
+    ),
+)  # fmt: skip

@@ -203,7 +203,7 @@ class DriverConformance:
 
     def run(self, fault: str) -> tuple[Shot, list[str]]:
         """Fire once at a simulator with `fault`; return the shot and the breaches."""
-        probe_s = self.patience_s if fault == "no-prompt" else self.probe_s
+        probe_s = self.patience_s if fault in self.never_logs_in else self.probe_s
         answer_s = self.patience_s if fault in self.never else self.answer_s
         simulator = self.start(fault)
         try:

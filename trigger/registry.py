@@ -19,6 +19,9 @@ from trigger.errors import ConfigError
 GROUP = "trigger.drivers"
 OURS = {
     "ipmi": "drivers.ipmi:IpmiDriver",
+    "redfish": "drivers.redfish:RedfishDriver",
+    "ilo": "drivers.ilo:IloDriver",
+    "drac": "drivers.drac:DracDriver",
 }
 ABILITIES: dict[str, type] = {
     "nmi": SendsNmi,

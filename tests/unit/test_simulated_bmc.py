@@ -6,6 +6,7 @@ import contextlib
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pyipmi
 import pyipmi.interfaces
 import pytest
-from pyipmi.errors import CompletionCodeError
+from pyipmi.errors import CompletionCodeError, RetryError
 
 from trigger.simulated import SimulatedMachine, Switches
 
@@ -24,7 +25,8 @@ ADMINISTRATOR, OPERATOR, USER = 4, 3, 2
 
 CHANGED = (
     *("privilege", "nmi_privilege", "role_check", "refused_roles", "cipher_suites", "forced_suite", "nmi"),
-    *("busy_open_sessions", "reported_guid", "guid_order", "power", "refuse"),
+    *("busy_open_sessions", "reported_guid", "guid_order", "power", "refuse", "lose_replies"),
+    *("nmi_answer_delay", "loss"),
 )
 
 
@@ -200,6 +202,33 @@ def test_it_answers_ok_and_does_nothing(machine: SimulatedMachine) -> None:
     with logged_in(machine) as ipmi:
         ipmi.chassis_control_diagnostic_interrupt()
     assert (machine.delivered(), machine.requests()["nmi"]) == (0, 1)
+
+
+def test_it_acts_and_stays_silent_until_told_otherwise(machine: SimulatedMachine) -> None:
+    machine.switch(lose_replies=-1)
+    with pytest.raises(RetryError), logged_in(machine) as ipmi:
+        ipmi.chassis_control_diagnostic_interrupt()
+    assert machine.delivered() == 1
+    with pytest.raises((RetryError, TimeoutError)), logged_in(machine):
+        pass
+    machine.switch(lose_replies=0)
+    with logged_in(machine):
+        pass
+
+
+def test_it_can_answer_late(machine: SimulatedMachine) -> None:
+    machine.switch(nmi_answer_delay=0.3)
+    with logged_in(machine) as ipmi:
+        start = time.monotonic()
+        ipmi.chassis_control_diagnostic_interrupt()
+        assert 0.3 <= time.monotonic() - start < 0.9
+
+
+def test_the_network_can_be_dead(machine: SimulatedMachine) -> None:
+    machine.switch(loss=1.0)
+    with pytest.raises((RetryError, TimeoutError)), logged_in(machine):
+        pass
+    assert machine.requests() == {}
 
 
 def test_power_off_is_reported_and_refuses(machine: SimulatedMachine) -> None:

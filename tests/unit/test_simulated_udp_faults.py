@@ -122,9 +122,11 @@ def test_delay_is_a_round_trip(echo: Echo) -> None:
         assert 0.1 <= time.monotonic() - start < 0.19
 
 
-def test_duplicates_both_ways(echo: Echo) -> None:
-    assert talk(echo, Faults(duplicate=True), 1, replies=5) == [[b"reply 0"] * 4]
-    assert echo.received == [b"0", b"0"]
+def test_replies_or_requests_come_twice(echo: Echo) -> None:
+    assert talk(echo, Faults(duplicate=True), 1, replies=3) == [[b"reply 0"] * 2]
+    assert echo.received == [b"0"]
+    assert talk(echo, Faults(duplicate_requests=True), 1, replies=3) == [[b"reply 0"] * 2]
+    assert echo.received == [b"0"] * 3
 
 
 def test_the_old_reply_comes_before_the_new_one_even_if_that_is_lost(echo: Echo) -> None:
@@ -144,10 +146,16 @@ def test_garbage_does_not_end_and_is_never_a_reply(echo: Echo) -> None:
         assert before >= 59
 
 
-def test_garbage_never_equals_the_reply() -> None:
+def test_garbage_is_never_a_good_reply() -> None:
+    """What is signed begins with the fifth byte: neither that part nor its signature may come whole."""
     noise = random.Random(1)
-    reply = b"\x06\x00\xff\x07" + bytes(range(40))
-    assert all(garbage(noise, reply) != reply for _ in range(2000))
+    signed = b"\x06\x00\xff\x07\x06\xc0" + bytes(range(60))
+    unsigned = b"\x06\x00\xff\x07\x06\x11" + bytes(range(60))
+    for reply in (signed, unsigned):
+        made = {garbage(noise, reply) for _ in range(2000)}
+        assert not any(reply[4:] in datagram for datagram in made)
+        assert not any(datagram[:20] == unsigned[:20] and len(datagram) == len(unsigned) for datagram in made)
+    assert any(datagram[:50] == signed[:50] for datagram in (garbage(noise, signed) for _ in range(200)))
 
 
 def test_two_clients_are_kept_apart(echo: Echo) -> None:

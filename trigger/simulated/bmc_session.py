@@ -80,8 +80,13 @@ class BmcSession(ServerSession):  # type: ignore[misc]
         return hmac.new(key, b"".join(bytes(part) for part in parts), self.currhashlib).digest()
 
     def _got_rakp1(self, data: bytearray) -> None:
-        """Answer RAKP message 1 (section 13.20) with RAKP message 2, or with a refusal."""
+        """Answer RAKP message 1 (section 13.20) with RAKP message 2, or with a refusal.
+
+        As at real BMCs, a repeated message 1 gets another random number, and the answer before it is void.
+        """
         self.bmc.counters["rakp1"] += 1
+        if self.established:
+            return
         tag, self.Rm, self.rolem = data[0], data[8:24], data[24]
         self.role = self.rolem & 0x0F
         self.username = bytes(data[28 : 28 + data[27]])

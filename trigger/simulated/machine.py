@@ -82,7 +82,7 @@ class SimulatedMachine:
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "machine.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "trigger.simulated", "--control"],
+                [sys.executable, "-P", "-m", "trigger.simulated", "--control"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

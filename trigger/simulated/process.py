@@ -38,6 +38,7 @@ def faults_of(switches: Switches, *, after_nmi: bool) -> Faults:
         seed=switches.seed,
         delay=switches.delay,
         duplicate=switches.duplicate,
+        duplicate_requests=switches.duplicate_requests,
         replay=switches.replay,
         garbage=switches.garbage if after_nmi or not switches.garbage_after_nmi else 0.0,
     )
@@ -113,6 +114,10 @@ class MachineProcess:
                 return self.status()
             case {"do": "switch", "switches": dict(switches)}:
                 self.use(changed(self.switches, switches))
+                if (
+                    "lose_replies" in switches
+                ):  # it counts from the next NMI; those lost from the last one are over
+                    self.proxy.lose_replies(0)
             case {"do": "host", "state": "hung" | "healthy" | "dead" as state}:
                 await self.host.set_state(state)
             case {"do": "reboot"}:

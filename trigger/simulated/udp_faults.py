@@ -26,14 +26,16 @@ class Faults:
     """What goes wrong on the way. The default is nothing.
 
     `loss` is the share of datagrams lost in each direction (0 to 1), drawn from `seed` apart for each direction;
-    `delay` seconds are added to the round trip, half each way; `duplicate` sends everything twice; `replay` sends
-    the reply before last again before each reply; `garbage` is datagrams a second, without end, to each client.
+    `delay` seconds are added to the round trip, half each way; `duplicate` sends every reply twice,
+    `duplicate_requests` every request; `replay` sends the reply before last again before each reply; `garbage` is
+    datagrams a second, without end, to each client.
     """
 
     loss: float = 0.0
     seed: int = 1
     delay: float = 0.0
     duplicate: bool = False
+    duplicate_requests: bool = False
     replay: bool = False
     garbage: float = 0.0
 
@@ -110,7 +112,7 @@ class FaultProxy:
         client.heard = time.monotonic()
         if self._is_lost("to_target"):
             return
-        for _ in range(2 if self.faults.duplicate else 1):
+        for _ in range(2 if self.faults.duplicate_requests else 1):
             self._later(lambda: client.upstream.send(data))
 
     def _client(self, address: Any) -> _Client:
@@ -176,20 +178,21 @@ class FaultProxy:
 
 
 def garbage(noise: random.Random, reply: bytes) -> bytes:
-    """Return one datagram that is no answer: noise, nothing at all, or `reply` cut short or with a broken header.
+    """Return one datagram that is no answer: noise, nothing at all, or `reply` cut short or with a broken signature.
 
-    Handshake replies are never changed further in: they are unsigned, and a forged one is another test.
+    Only the signature of a signed RMCP+ reply is broken: the headers before it are not covered by it, so that a reply
+    with another RMCP sequence number, say, would be a good answer still; and an unsigned one would be a forgery.
     """
     kind = noise.randrange(4)
     if kind == 0 or not reply:
         return noise.randbytes(noise.randrange(200))
-    if kind == 1:
-        return b"\x06\x00\xff\x07" + noise.randbytes(noise.randrange(80))  # an RMCP header, then noise
     if kind == 2:
         return reply[: noise.randrange(len(reply))]
-    broken = bytearray(reply)
-    broken[noise.randrange(min(4, len(broken)))] ^= noise.randrange(1, 256)
-    return bytes(broken)
+    if kind == 3 and len(reply) > 28 and reply[4] == 6 and reply[5] & 0x40:
+        broken = bytearray(reply)
+        broken[-noise.randrange(1, 13)] ^= noise.randrange(1, 256)
+        return bytes(broken)
+    return b"\x06\x00\xff\x07" + noise.randbytes(noise.randrange(80))  # an RMCP header, then noise
 
 
 @contextlib.contextmanager

@@ -177,16 +177,9 @@ class DriverConformance:
     probe_s: ClassVar[float] = 5.0
     answer_s: ClassVar[float] = 5.0
     patience_s: ClassVar[float] = 0.4
-    # Faults whose answer (or login) never comes, so that waiting for it is cut short.
-    never: ClassVar[tuple[str, ...]] = (
-        "silent",
-        "deaf",
-        "drip",
-        "endless",
-        "no-prompt",
-        "lost-reply",
-        "reset-after",
-    )
+    # Faults whose answer never comes, and those whose login never ends: waiting for them is cut short.
+    never: ClassVar[tuple[str, ...]] = ("silent", "deaf", "drip", "endless", "lost-reply", "reset-after")
+    never_logs_in: ClassVar[tuple[str, ...]] = ("no-prompt",)
 
     def start(self, fault: str) -> Simulator:
         """Start a simulator that plays `fault`."""

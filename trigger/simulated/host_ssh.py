@@ -68,6 +68,7 @@ class SshPort:
         self._authorized = write_key(self.client_key)
         self._listening: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepted: set[socket.socket] = set()  # and not yet taken over by the task that serves them
 
     async def show(self, state: str) -> None:
         """Behave as a host in `state` does; sessions from before are cut.
@@ -83,7 +84,8 @@ class SshPort:
             self._listening = bound_socket(self.switches.address, self.port)
             self._listening.listen(128)
         if state == "healthy":
-            self._spawn(self._serve(self._listening, await self._options()))
+            options = await self._options()
+            asyncio.get_running_loop().add_reader(self._listening, self._accept, self._listening, options)
 
     async def close(self) -> None:
         """Close everything."""
@@ -91,16 +93,15 @@ class SshPort:
         self._stop_listening()
         self._place.close()
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _stop_serving(self) -> None:
+        if self._listening:
+            asyncio.get_running_loop().remove_reader(self._listening)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        while self._accepted:
+            self._accepted.pop().close()
 
     def _stop_listening(self) -> None:
         if self._listening:
@@ -125,13 +126,18 @@ class SshPort:
             server_version="OpenSSH_9.9",
         )
 
-    async def _serve(self, listening: socket.socket, options: Any) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            connection, _client = await loop.sock_accept(listening)
-            self._spawn(self._banner(connection) if options is None else self._session(connection, options))
+    def _accept(self, listening: socket.socket, options: Any) -> None:
+        with contextlib.suppress(OSError):  # it has gone again
+            connection, _client = listening.accept()
+            connection.setblocking(False)
+            self._accepted.add(connection)
+            work = self._banner(connection) if options is None else self._session(connection, options)
+            task = asyncio.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _banner(self, connection: socket.socket) -> None:
+        self._accepted.discard(connection)
         with connection, contextlib.suppress(OSError):
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(connection, BANNER)
@@ -141,7 +147,8 @@ class SshPort:
     async def _session(self, connection: socket.socket, options: Any) -> None:
         import asyncssh
 
-        with contextlib.suppress(OSError, asyncssh.Error, asyncio.IncompleteReadError):
+        self._accepted.discard(connection)
+        with connection, contextlib.suppress(OSError, asyncssh.Error, asyncio.IncompleteReadError):
             session = await asyncssh.run_server(connection, options=options)
             try:
                 await session.wait_closed()

@@ -140,22 +140,24 @@ async def land(crash: Crash, switches: Switches, target: Path) -> Path:
 
 async def _write_core(crash: Crash, switches: Switches, path: Path) -> None:
     """Write the core in about twenty steps, so that it can be seen growing."""
-    status = vmcore.INCOMPLETE if switches.crash == "enospc" else 0
-    parts = list(
-        vmcore.records(
-            crash, memory_pages=switches.memory_pages, dump_pages=switches.dump_pages, status=status
-        )
-    )
-    if switches.crash in FAILURES:
-        parts = parts[: len(parts) // 2]
-    steps = min(20, len(parts))
     with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        # Compressing takes a while, and the BMC must go on meanwhile
+        parts = await asyncio.to_thread(_records, crash, switches)
+        steps = min(20, len(parts))
         done = 0
         for number, _ in enumerate(_pieces(file, parts, switches), 1):
             if number * steps // len(parts) > done:
                 done += 1
                 file.flush()
                 await asyncio.sleep(switches.dump_seconds / steps)
+
+
+def _records(crash: Crash, switches: Switches) -> list[tuple[int, bytes]]:
+    """Return the core in records, only half of them where the dump is to fail."""
+    status = vmcore.INCOMPLETE if switches.crash == "enospc" else 0
+    pages = {"memory_pages": switches.memory_pages, "dump_pages": switches.dump_pages}
+    records = list(vmcore.records(crash, status=status, **pages))
+    return records[: len(records) // 2] if switches.crash in FAILURES else records
 
 
 def _pieces(file: BinaryIO, parts: list[tuple[int, bytes]], switches: Switches) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import select
@@ -113,7 +114,8 @@ class SimulatedMachine:
             return ""
         assert process.stdin and process.stdout
         with self._lock:
-            process.stdin.close()  # the end of its input is the end of the process
+            with contextlib.suppress(BrokenPipeError):  # it has ended already
+                process.stdin.close()  # the end of its input is the end of the process
             try:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:

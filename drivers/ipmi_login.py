@@ -11,13 +11,14 @@ from time import monotonic, sleep
 
 from pyipmi.interfaces.rmcpplus import MAX_PASSWORD_LENGTH, MAX_USER_NAME_LENGTH
 
-from drivers.ipmi_session import OPEN_SESSION, RAKP_1, IpmiSession, Step
+from drivers.ipmi_refusal import OPEN_SESSION, RAKP_1, Step
+from drivers.ipmi_session import IpmiSession
 from trigger.driver import Answers
 from trigger.errors import LoginFailed, Unreachable
 
 # Seconds before the next attempt: until a session falls free, until whatever caused an ICMP error is over.
 PAUSE = {Step.BUSY: 0.5, Step.NO_WAY: 0.3}
-FINAL = {Step.NAME, Step.PASSWORD, Step.KEY, Step.STRANGE, Step.SUITE, Step.PRIVILEGE}
+FINAL = {Step.NAME, Step.PASSWORD, Step.CONFUSED, Step.KEY, Step.STRANGE, Step.SUITE, Step.PRIVILEGE}
 
 
 def log_in(
@@ -36,9 +37,11 @@ def log_in(
     if len(user.encode()) > MAX_USER_NAME_LENGTH:
         raise LoginFailed(
             f"{session.label}: the user name is longer than the {MAX_USER_NAME_LENGTH} bytes that IPMI allows; "
-            "nothing was sent"
+            "nothing was sent",
+            next_step="check `user:` of this controller",
         )
     started, offers, levels, dead_ends = monotonic(), list(suites), list(privileges), 0
+    told = (Step.SILENT, "", OPEN_SESSION)
     if len(offers) > 1:
         session.ask_capabilities(end)
     while True:
@@ -49,6 +52,8 @@ def log_in(
             return
         session.leave()
         dead_ends = dead_ends + 1 if step is Step.NO_WAY else 0
+        if step is not Step.SILENT or monotonic() < end or told[0] is Step.SILENT:
+            told = (step, detail, session.stage)  # an attempt that the deadline cut short tells nothing new
         if step is Step.SUITE and len(offers) > 1:
             del offers[0]
         elif step is Step.PRIVILEGE and len(levels) > 1:
@@ -61,7 +66,7 @@ def log_in(
         if not session.understood:
             session.try_next_address()
         if monotonic() >= end or dead_ends >= 2 * session.ways:
-            raise _gave_up(session, step, detail, monotonic() - started)
+            raise _gave_up(session, *told, monotonic() - started)
         sleep(min(PAUSE.get(step, 0.0), max(0.0, end - monotonic())))
 
 
@@ -96,6 +101,10 @@ def _refusal(
             f"the password of user {user!r} is wrong ({detail})",
             "check `password:` of this controller; it was tried once and is not tried again",
         ),
+        Step.CONFUSED: (
+            f"the password of user {user!r} seems wrong ({detail}), unless it is the network that repeats messages",
+            "check `password:` of this controller; it was tried twice and is not tried again",
+        ),
         Step.KEY: (
             f"the password is right, but the session key is not ({detail}): the controller seems to have a K_G key",
             "clear the controller's K_G (BMC key), or use another driver for it",
@@ -115,12 +124,14 @@ def _refusal(
     }[step]
     return LoginFailed(
         f"{session.label}: {problem}; nothing was sent",
-        rejected=step in (Step.NAME, Step.PASSWORD),
+        rejected=step in (Step.NAME, Step.PASSWORD, Step.CONFUSED),
         next_step=cure,
     )
 
 
-def _gave_up(session: IpmiSession, step: Step, detail: str, seconds: float) -> LoginFailed | Unreachable:
+def _gave_up(
+    session: IpmiSession, step: Step, detail: str, stage: str, seconds: float
+) -> LoginFailed | Unreachable:
     """Return the sentence for a login that ran out of time, or that has no way to the controller."""
     label, spent = session.label, f"within {seconds:.1f} s"
     if step is Step.NO_WAY:
@@ -143,18 +154,18 @@ def _gave_up(session: IpmiSession, step: Step, detail: str, seconds: float) -> L
             f"{label} had no free session {spent} ({detail}); nothing was sent",
             next_step="close other IPMI sessions to this controller (ipmitool, SOL consoles, monitoring)",
         )
-    if not session.speaks_rmcpplus and session.stage == OPEN_SESSION:
+    if not session.speaks_rmcpplus and stage == OPEN_SESSION:
         return LoginFailed(
             f"{label} speaks IPMI 1.5 only and did not answer Open Session {spent}; nothing was sent",
             next_step="use another driver for this controller",
         )
-    if session.stage == RAKP_1:
+    if stage == RAKP_1:
         return LoginFailed(
             f"{label} answered Open Session but not RAKP message 1 {spent}; nothing was sent. "
             "Many controllers are silent to a user name that they do not know",
             next_step="check `user:` of this controller, and that the account is enabled for IPMI over LAN",
         )
     return LoginFailed(
-        f"{label} answered, but the login was not complete {spent} (last at {session.stage}); nothing was sent",
+        f"{label} answered, but the login was not complete {spent} (last at {stage}); nothing was sent",
         next_step="the way to the controller loses packets or the controller is overloaded: try again",
     )

@@ -12,22 +12,18 @@ long as it takes. One object belongs to one thread.
 from __future__ import annotations
 
 import contextlib
-import enum
 import hmac
 import socket
 import struct
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TypeVar
 
 from pyipmi.errors import AuthenticationError, CompletionCodeError, DecodingError, MessageStatusCodeError
 from pyipmi.interfaces.ipmb import IpmbHeaderReq, encode_ipmb_msg, rx_filter
 from pyipmi.interfaces.rmcpplus import (
     AUTH_ALGORITHMS,
     CIPHER_SUITES,
-    PAYLOAD_TYPE_OPEN_SESSION_REQUEST,
     PAYLOAD_TYPE_OPEN_SESSION_RESPONSE,
-    PAYLOAD_TYPE_RAKP_1,
     PAYLOAD_TYPE_RAKP_2,
     PAYLOAD_TYPE_RAKP_3,
     PAYLOAD_TYPE_RAKP_4,
@@ -39,9 +35,10 @@ from pyipmi.interfaces.rmcpplus import (
 from pyipmi.session import Session
 
 from drivers.ipmi_opening import Address, Opening, connect
+from drivers.ipmi_refusal import OPEN_SESSION, RAKP_3, SET_PRIVILEGE, STAGES, Step, meaning
 from trigger.errors import DriverError
 
-Answer = TypeVar("Answer")
+Accept = Callable[[], bytes | None]  # receives one message; None if it is not the one awaited
 
 FIRST_WAIT = 0.5  # seconds for the first answer, when nothing is known of this controller's speed
 SHORTEST_WAIT, LONGEST_WAIT = 0.3, 2.0
@@ -56,13 +53,6 @@ BROKEN = (AuthenticationError, DecodingError, struct.error, IndexError, ValueErr
 
 NETFN_APP, CLOSE_SESSION = 0x06, 0x3C
 
-OPEN_SESSION, RAKP_1, RAKP_3 = "Open Session", "RAKP message 1", "RAKP message 3"
-STAGES = {
-    PAYLOAD_TYPE_OPEN_SESSION_REQUEST: OPEN_SESSION,
-    PAYLOAD_TYPE_RAKP_1: RAKP_1,
-    PAYLOAD_TYPE_RAKP_3: RAKP_3,
-}
-
 
 class Keys(SessionKeys):
     """The keys K1 and K2, from constants of 20 bytes with either hash (IPMI 2.0 section 13.32).
@@ -76,47 +66,6 @@ class Keys(SessionKeys):
         digest = AUTH_ALGORITHMS[suite.authentication][0]
         self.k1 = hmac.new(sik, b"\x01" * 20, digest).digest()
         self.k2 = hmac.new(sik, b"\x02" * 20, digest).digest()
-
-
-class Step(enum.Enum):
-    """What one attempt to log in came to."""
-
-    IN = "logged in"
-    SILENT = "no answer"
-    ANEW = "the handshake got out of step"
-    BUSY = "no free session"
-    NO_WAY = "could not be sent"
-    SUITE = "cipher suite refused"
-    PRIVILEGE = "privilege refused"
-    NAME = "user name rejected"
-    PASSWORD = "password rejected"  # noqa: S105 - a sentence, not a secret
-    KEY = "another key"
-    STRANGE = "refused with a code that has no cure"
-
-
-# RMCP+ and RAKP status codes, IPMI 2.0 table 13-15. 0x12 (illegal parameter) is what some firmware says to an
-# algorithm that it does not know.
-STATUS = {
-    0x01: Step.BUSY,
-    0x02: Step.ANEW,
-    0x04: Step.SUITE,
-    0x05: Step.SUITE,
-    0x06: Step.SUITE,
-    0x07: Step.SUITE,
-    0x08: Step.ANEW,
-    0x09: Step.PRIVILEGE,
-    0x0A: Step.PRIVILEGE,
-    0x0B: Step.BUSY,
-    0x0C: Step.NAME,
-    0x0D: Step.NAME,
-    0x0F: Step.PASSWORD,
-    0x10: Step.SUITE,
-    0x11: Step.SUITE,
-    0x12: Step.SUITE,
-}
-# Completion codes of Set Session Privilege Level, IPMI 2.0 section 22.18, and the general ones (table 5-2).
-PRIVILEGE_CODES = {0x80, 0x81, 0xD4}
-BUSY_CODES = {0xC0, 0xC3, 0xD2}
 
 
 class _Account(Session):
@@ -185,7 +134,7 @@ class IpmiSession(RmcpPlus):
         self.heard = True
         return message
 
-    def _await(self, accept: Callable[[], Answer | None], until: float) -> Answer | None:
+    def _await(self, accept: Accept, until: float) -> bytes | None:
         """Return the first answer that `accept` takes before `until`, or None; nothing renews the time."""
         self._until = min(until, self._end)
         while True:
@@ -203,10 +152,10 @@ class IpmiSession(RmcpPlus):
     def _send_until_answered(
         self,
         send: Callable[[], None],
-        accept: Callable[[], Answer | None],
+        accept: Accept,
         resends: int,
         sent_at: float | None = None,
-    ) -> Answer:
+    ) -> bytes:
         """Send, unless that was done at `sent_at`; wait, and send again at most `resends` times.
 
         Raises TimeoutError. Never for a message that acts.
@@ -219,7 +168,7 @@ class IpmiSession(RmcpPlus):
                 send()
             answer = self._await(accept, monotonic() + wait)
             if answer is not None:
-                self._learn_speed(monotonic() - begun, clean=sent == 0)
+                self._learn_speed((monotonic() - begun) * (sent + 1), clean=sent == 0)
                 return answer
             if monotonic() >= self._end:
                 break
@@ -227,7 +176,8 @@ class IpmiSession(RmcpPlus):
         raise TimeoutError
 
     def _learn_speed(self, seconds: float, *, clean: bool) -> None:
-        # Karn: an answer to a message that was sent twice tells no round trip, but it bounds one until we know better.
+        # Karn: an answer to a message that was sent twice tells no round trip. Until one is known, the time that a
+        # slow controller needs for all the copies is what it may keep the next message waiting.
         if clean or not self._speed_known:
             self._speed_known = self._speed_known or clean
             self._wait_time = min(LONGEST_WAIT, max(SHORTEST_WAIT, 1.5 * seconds + 0.15))
@@ -325,46 +275,30 @@ class IpmiSession(RmcpPlus):
                 self._account.set_auth_type_user(user, password())
             self._account.sid, self._account.sequence_number = managed_id, 0
             self._keys = Keys(self._suite, self._rakp(self._account, self._suite, managed_id))
-            self._session, self.stage = self._account, "Set Session Privilege Level"
+            self._session, self.stage = self._account, SET_PRIVILEGE
             self._set_session_privilege_level(self._account.priv_level)
         except TimeoutError:
             return Step.SILENT, ""
         except OSError as error:
             return Step.NO_WAY, error.strerror or str(error)
         except (MessageStatusCodeError, CompletionCodeError, AuthenticationError, DecodingError) as error:
-            return self._judge(error)
+            step, detail = meaning(self.stage, error)
+            return self._doubted(step), detail
         self.suite, self.privilege = suite_id, privilege
         self._account.set_auth_type_user(user, "")
         return Step.IN, ""
 
-    def _judge(self, error: Exception) -> tuple[Step, str]:
-        """Say what a refusal of the login means, by the stage that it came at."""
-        if isinstance(error, MessageStatusCodeError):
-            step, detail = STATUS.get(error.msc, Step.STRANGE), f"status {error.msc:#04x}, {error.msc_desc}"
-        elif isinstance(error, CompletionCodeError):
-            step, detail = Step.STRANGE, f"completion code {error.cc:#04x}, {error.cc_desc}"
-            if error.cc in PRIVILEGE_CODES:
-                step = Step.PRIVILEGE
-            elif error.cc in BUSY_CODES:
-                step = Step.BUSY
-        elif isinstance(error, DecodingError):
-            # Only two are left by now: other algorithms than asked for, or a reply too short to mean anything.
-            step, detail = (Step.SUITE if self.stage == OPEN_SESSION else Step.ANEW), str(error)
-        else:
-            step, detail = (Step.PASSWORD if self.stage == RAKP_1 else Step.KEY), str(error)
-        if step is Step.PASSWORD and self._doubtful():
-            step = Step.ANEW
-        return step, detail
-
-    def _doubtful(self) -> bool:
-        """Tell whether "wrong password" may only mean that BMC and we speak of different messages.
+    def _doubted(self, step: Step) -> Step:
+        """Return what "wrong password" really means.
 
         A BMC that receives Open Session or RAKP message 1 twice may start over with new numbers, and then its
-        code does not fit the first answer. One more attempt decides; never a third, which could lock the account.
-        And a BMC that says 0x0F to RAKP message 3 contradicts its own RAKP message 2, which was right.
+        code does not fit the first answer. And a BMC that says 0x0F to RAKP message 3 contradicts its own RAKP
+        message 2, which was right. One more attempt decides; never a third, which could lock the account.
         """
+        if step is not Step.PASSWORD or not (self._unclean or self.stage == RAKP_3):
+            return step
         self._doubts += 1
-        return self._doubts == 1 and (self._unclean or self.stage == RAKP_3)
+        return Step.ANEW if self._doubts == 1 else Step.CONFUSED
 
     def _handshake(self, request_type: int, request: bytes, response_type: int) -> bytes:
         self.stage = STAGES[request_type]

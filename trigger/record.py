@@ -272,15 +272,8 @@ def _record(plain: Mapping[str, object], host: str) -> Record:
     if not isinstance(plain.get("ready", False), bool):
         raise _Wrong("has no yes or no in `ready`")
     texts = (
-        "written_by",
-        "config_hash",
-        "boot_id",
-        "kernel_release",
-        "build_id",
-        "timezone",
-        "distribution",
-        "os_name",
-    )
+        "written_by", "config_hash", "boot_id", "kernel_release", "build_id", "timezone", "distribution", "os_name",
+    )  # fmt: skip
     return Record(
         host=host,
         written_at=written_at,

@@ -130,7 +130,7 @@ def recommended(facts: Facts) -> tuple[int, str] | None:
 
 def _recommended_text(facts: Facts) -> str | None:
     family = facts.distribution.split("-")[0]
-    if facts.word("fadump.enabled") == "1" and family == "rhel":
+    if facts.word("fadump/enabled") == "1" and family == "rhel":
         return FADUMP
     version = facts.os_release.get("VERSION_ID", "")
     if facts.os_release.get("ID") == "ubuntu" and re.match(r"(2[5-9]|24\.10)", version):
@@ -154,8 +154,8 @@ def _extra(facts: Facts) -> int:
 
 def reserved_now(facts: Facts) -> int | None:
     """Return the bytes that are really set aside; None when the kernel does not say."""
-    if facts.word("fadump.enabled") == "1":
-        return facts.number("fadump.mem_reserved")
+    if facts.word("fadump/enabled") == "1":
+        return facts.number("fadump/mem_reserved")
     return facts.number("kexec/crash_size", "kexec_crash_size")
 
 

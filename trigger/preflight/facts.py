@@ -247,14 +247,15 @@ class Facts:
     @cached_property
     def watchdogs(self) -> tuple[Watchdog, ...]:
         """Every watchdog device."""
-        names = sorted({r.name.split(".")[1] for r in self.readings if re.match(r"watchdog\.watchdog\d+\.", r.name)})
+        found = (re.match(r"watchdog\.(watchdog\d+)/", reading.name) for reading in self.readings)
+        names = sorted({match[1] for match in found if match})
         return tuple(
             Watchdog(
                 name,
-                self.word(f"watchdog.{name}.identity"),
-                self.word(f"watchdog.{name}.state") == "active",
-                self.number(f"watchdog.{name}.timeout"),
-                self.word(f"watchdog.{name}.nowayout") == "1",
+                self.word(f"watchdog.{name}/identity"),
+                self.word(f"watchdog.{name}/state") == "active",
+                self.number(f"watchdog.{name}/timeout"),
+                self.word(f"watchdog.{name}/nowayout") == "1",
             )
             for name in names
         )

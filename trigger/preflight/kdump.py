@@ -23,8 +23,8 @@ _UNITS = {
 
 def judge_loaded(facts: Facts) -> Judgement | None:
     """Judge whether a crash kernel is loaded, by the old or the new path, or fadump is registered."""
-    if facts.word("fadump.enabled") == "1":
-        if facts.word("fadump.registered") == "1":
+    if facts.word("fadump/enabled") == "1":
+        if facts.word("fadump/registered") == "1":
             return good("firmware-assisted dump is registered; the dump is saved during the next boot")
         return fail("firmware-assisted dump is enabled but not registered", *start_kdump(facts))
     loaded = facts.number("kexec/crash_loaded", "kexec_crash_loaded")
@@ -70,7 +70,7 @@ def _load_remedy(facts: Facts) -> tuple[str, ...]:
 def judge_service(facts: Facts) -> Judgement | None:
     """Judge whether the crash kernel would be loaded again after a reboot."""
     names = _UNITS.get(facts.distribution, ())
-    if not facts.services or not names:
+    if not facts.was_read("services") or not names:
         return None
     unit = facts.services.get(names[0])
     if unit is None:
@@ -168,9 +168,9 @@ def judge_forbidden(facts: Facts) -> Judgement | None:
 
 def judge_notifiers(facts: Facts) -> Judgement | None:
     """Judge crash_kexec_post_notifiers, which runs every panic notifier before the crash kernel."""
-    if facts.word("post-notifiers") != "Y":
+    if facts.word("crash_kexec_post_notifiers") != "Y":
         return None
-    if "microsoft" in facts.text("dmi.sys_vendor").casefold() or facts.word("fadump.enabled") == "1":
+    if "microsoft" in facts.text("dmi.sys_vendor").casefold() or facts.word("fadump/enabled") == "1":
         return good("crash_kexec_post_notifiers is on, as this platform wants it")
     return warn(
         "crash_kexec_post_notifiers is on: a panic notifier that hangs prevents the dump",
@@ -191,7 +191,7 @@ def judge_panic(facts: Facts) -> Judgement | None:
 
 def judge_hotplug(facts: Facts) -> Judgement | None:
     """Say whether the kernel keeps the loaded crash kernel's view of CPUs and memory up to date."""
-    values = [facts.number(f"crash_hotplug.{part}") for part in ("cpu", "memory")]
+    values = [facts.number(f"{part}/crash_hotplug") for part in ("cpu", "memory")]
     if all(value is None for value in values):
         return None
     if all(value == 1 for value in values if value is not None):

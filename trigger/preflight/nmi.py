@@ -161,7 +161,11 @@ def _judge_arm64(facts: Facts) -> Judgement:
             "# use SysRq over the serial console instead, or ask the maker for firmware with AGDI",
         )
     if re.search(r"agdi.*(fail|not supported)", facts.text("dmesg"), re.IGNORECASE):
-        return fail("the kernel could not use the firmware's AGDI table (see dmesg)")
+        return fail(
+            "the kernel could not use the firmware's AGDI table",
+            "dmesg | grep -iE 'agdi|sdei'",
+            "# until that is mended, use SysRq over the serial console instead",
+        )
     version = re.match(r"(\d+)\.(\d+)", facts.release)
     if version and (int(version[1]), int(version[2])) < (6, 6):
         return warn(

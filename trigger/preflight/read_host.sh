@@ -11,7 +11,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
 export PATH LC_ALL
 set -f
-IFS= read -r nonce </proc/sys/kernel/random/uuid || nonce=$$-$(date +%s)
+nonce=$(cat /proc/sys/kernel/random/uuid 2>/dev/null) || nonce=$$-$(date +%s)
 printf '\ntrigger-preflight 1 %s\n' "$nonce"
 
 begin() { printf '\n@%s %s\n' "$nonce" "$1"; }
@@ -32,20 +32,18 @@ run() {
     end $?
 }
 
-# one NAME FILE: the first line of a file in /proc or /sys, without starting a process
-one() {
-    if [ ! -e "$2" ]; then
-        return
-    fi
-    begin "$1"
-    if [ ! -r "$2" ]; then
-        end denied
-        return
-    fi
-    line=
-    { IFS= read -r line <"$2"; } 2>/dev/null
-    printf '%s' "$line"
+# lines FILE...: small files of /proc and /sys, all by one process, as "path:text". Never by the shell's own `read`:
+# it may read byte by byte, and of a number in /proc/sys only the first digit can be had that way.
+lines() {
+    begin lines
+    limit 10 grep -s '' /dev/null "$@"
     end 0
+    for file in "$@"; do
+        if [ -e "$file" ] && [ ! -r "$file" ]; then
+            begin "$file"
+            end denied
+        fi
+    done
 }
 
 # text NAME FILE: a whole file, 64 KiB at most
@@ -71,17 +69,14 @@ machine() {
     run uname uname -srmn
     run clock date '+%s %z %Z'
     run zone readlink /etc/localtime
-    one boot_id /proc/sys/kernel/random/boot_id
     filtered btime '^btime ' /proc/stat
-    one uptime /proc/uptime
-    one cmdline /proc/cmdline
     filtered meminfo '^(MemTotal|MemFree|Buffers|Cached|SwapCached|AnonPages|Shmem):' /proc/meminfo
     if [ -e /etc/os-release ]; then text os-release /etc/os-release; else text os-release /usr/lib/os-release; fi
-    for key in product_uuid product_serial product_name sys_vendor board_serial bios_version; do
-        one "dmi.$key" "/sys/class/dmi/id/$key"
-    done
-    one model /proc/device-tree/model
-    one system-id /proc/device-tree/system-id
+    lines /proc/sys/kernel/random/boot_id /proc/uptime /proc/cmdline \
+        /sys/class/dmi/id/product_uuid /sys/class/dmi/id/product_serial /sys/class/dmi/id/product_name \
+        /sys/class/dmi/id/sys_vendor /sys/class/dmi/id/board_serial /sys/class/dmi/id/bios_version
+    text model /proc/device-tree/model
+    text system-id /proc/device-tree/system-id
     filtered sysinfo '^(Manufacturer|Type|Sequence Code|LPAR Name|VM00 Name):' /proc/sysinfo
     run page-size getconf PAGE_SIZE
     run notes od -An -v -tx1 -N 4096 /sys/kernel/notes
@@ -91,21 +86,27 @@ machine() {
 }
 
 kernel_settings() {
-    for key in unknown_nmi_panic panic_on_unrecovered_nmi panic_on_io_nmi nmi_watchdog hardlockup_panic panic \
-        panic_on_oops sysrq kexec_load_disabled dmesg_restrict kptr_restrict; do
-        one "sysctl.$key" "/proc/sys/kernel/$key"
-    done
+    set +f
+    lines /proc/sys/kernel/unknown_nmi_panic /proc/sys/kernel/panic_on_unrecovered_nmi \
+        /proc/sys/kernel/panic_on_io_nmi /proc/sys/kernel/nmi_watchdog /proc/sys/kernel/hardlockup_panic \
+        /proc/sys/kernel/panic /proc/sys/kernel/panic_on_oops /proc/sys/kernel/sysrq \
+        /proc/sys/kernel/kexec_load_disabled /proc/sys/kernel/dmesg_restrict /proc/sys/kernel/kptr_restrict \
+        /sys/module/kernel/parameters/crash_kexec_post_notifiers /sys/module/hpwdt/parameters/kdumptimeout \
+        /sys/module/ipmi_watchdog/parameters/preaction /sys/module/ipmi_watchdog/parameters/preop \
+        /sys/kernel/kexec_crash_loaded /sys/kernel/kexec_crash_size /sys/kernel/kexec/crash_loaded \
+        /sys/kernel/kexec/crash_size /sys/kernel/fadump/enabled /sys/kernel/fadump/registered \
+        /sys/kernel/fadump/mem_reserved /sys/kernel/fadump_enabled /sys/kernel/fadump_registered \
+        /sys/kernel/security/lockdown /sys/devices/system/cpu/crash_hotplug \
+        /sys/devices/system/memory/crash_hotplug /sys/class/tty/console/active \
+        /sys/class/watchdog/watchdog*/identity /sys/class/watchdog/watchdog*/state \
+        /sys/class/watchdog/watchdog*/timeout /sys/class/watchdog/watchdog*/nowayout
+    set -f
     set +f
     set -- /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf \
         /lib/sysctl.d/*.conf /etc/sysctl.conf
     set -f
     filtered sysctl-files -H \
         '^[[:space:]]*-?[[:space:]]*kernel[./](unknown_nmi_panic|panic_on_unrecovered_nmi|panic_on_io_nmi|sysrq)[[:space:]]*=' "$@"
-    one post-notifiers /sys/module/kernel/parameters/crash_kexec_post_notifiers
-    one hpwdt.kdumptimeout /sys/module/hpwdt/parameters/kdumptimeout
-    for key in preaction preop timeout action; do
-        one "ipmi_watchdog.$key" "/sys/module/ipmi_watchdog/parameters/$key"
-    done
     release=$(uname -r)
     for file in "/boot/config-$release" "/lib/modules/$release/config" "/usr/lib/modules/$release/config"; do
         [ -r "$file" ] && break
@@ -130,7 +131,6 @@ kernel_settings() {
 
 consoles() {
     text consoles /proc/consoles
-    one console-active /sys/class/tty/console/active
     for driver in serial ttyAMA ttySAC; do
         text "uart.$driver" "/proc/tty/driver/$driver"
     done
@@ -143,9 +143,7 @@ services() {
     fi
     set -- kdump.service kdump-early.service kdump-save.service kdump-tools.service pacemaker.service \
         corosync.service sbd.service
-    active=
-    { IFS= read -r active </sys/class/tty/console/active; } 2>/dev/null
-    for console in $active; do
+    for console in $(cat /sys/class/tty/console/active 2>/dev/null); do
         case $console in tty[0-9]*) ;; *) set -- "$@" "serial-getty@$console.service" ;; esac
     done
     run services limit 5 systemctl --no-pager show \
@@ -154,31 +152,11 @@ services() {
 }
 
 crash_kernel() {
-    one kexec_crash_loaded /sys/kernel/kexec_crash_loaded
-    one kexec/crash_loaded /sys/kernel/kexec/crash_loaded
-    one kexec_crash_size /sys/kernel/kexec_crash_size
-    one kexec/crash_size /sys/kernel/kexec/crash_size
-    one fadump.enabled /sys/kernel/fadump/enabled
-    one fadump.enabled /sys/kernel/fadump_enabled
-    one fadump.registered /sys/kernel/fadump/registered
-    one fadump.registered /sys/kernel/fadump_registered
-    one fadump.mem_reserved /sys/kernel/fadump/mem_reserved
     filtered iomem -i 'crash kernel' /proc/iomem
-    one lockdown /sys/kernel/security/lockdown
     for name in SecureBoot SetupMode; do
         file=/sys/firmware/efi/efivars/$name-8be4df61-93ca-11d2-aa0d-00e098032b8c
         if [ -e "$file" ]; then run "efi.$name" od -An -v -tu1 "$file"; fi
     done
-    one crash_hotplug.cpu /sys/devices/system/cpu/crash_hotplug
-    one crash_hotplug.memory /sys/devices/system/memory/crash_hotplug
-    set +f
-    for dog in /sys/class/watchdog/watchdog*; do
-        [ -e "$dog" ] || continue
-        for key in identity state timeout pretimeout nowayout; do
-            one "watchdog.${dog##*/}.$key" "$dog/$key"
-        done
-    done
-    set -f
     for tool in makedumpfile kexec kdumpctl kdumptool kdump-config; do
         if command -v "$tool" >/dev/null 2>&1; then run "tool.$tool" command -v "$tool"; fi
     done
@@ -206,8 +184,8 @@ kdump_configuration() {
     set -f
     run files stat -L -c '%Y %s %a %u %n' "$@"
     if [ -L /var/lib/kdump/vmlinuz ]; then run link.vmlinuz readlink /var/lib/kdump/vmlinuz; fi
-    one suse-kernel-version /var/lib/kdump/kernel-version
-    one last-test /var/lib/kdump/vmcore-creation.status
+    text suse-kernel-version /var/lib/kdump/kernel-version
+    text last-test /var/lib/kdump/vmcore-creation.status
     if [ -e /usr/lib/kdump/kdump-read-config.sh ]; then run suse-new echo yes; fi
     if [ "$(uname -m)" = s390x ] && command -v lszdev >/dev/null 2>&1; then run zdev limit 5 lszdev --columns ID,ON; fi
 }

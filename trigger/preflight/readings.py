@@ -13,6 +13,21 @@ from trigger.text import harmless
 
 MAX_FRAMES = 2000
 MAX_TEXT = 128 * 1024
+# How the checks call what lies below these folders; the first that fits counts.
+_SHORT = (
+    ("/proc/sys/kernel/random/", ""),
+    ("/proc/sys/kernel/", "sysctl."),
+    ("/proc/", ""),
+    ("/sys/class/dmi/id/", "dmi."),
+    ("/sys/class/watchdog/", "watchdog."),
+    ("/sys/class/tty/console/", "console-"),
+    ("/sys/module/kernel/parameters/", ""),
+    ("/sys/module/", ""),
+    ("/sys/kernel/fadump_", "fadump/"),
+    ("/sys/kernel/security/", ""),
+    ("/sys/kernel/", ""),
+    ("/sys/devices/system/", ""),
+)
 _START = re.compile(r"^trigger-preflight 1 ([0-9A-Za-z-]{8,64})[ \t]*$", re.MULTILINE)
 
 
@@ -59,7 +74,29 @@ def parse(output: str) -> tuple[Reading, ...]:
             break
     if name is not None:
         readings.append(_reading(name, lines, "cut off"))
-    return tuple(readings)
+    return tuple(short for reading in readings for short in _shortened(reading))
+
+
+def _shortened(reading: Reading) -> list[Reading]:
+    """Return a reading under the name that the checks use; a frame of "path:text" lines becomes one for each file."""
+    if reading.name.startswith("/"):
+        return [Reading(short_name(reading.name), reading.text, reading.status)]
+    if reading.name != "lines":
+        return [reading]
+    found: dict[str, str] = {}
+    for line in reading.text.splitlines():
+        path, colon, text = line.partition(":")
+        if colon and path.startswith("/"):
+            found.setdefault(path, text)
+    return [Reading(short_name(path), text, "0") for path, text in found.items()]
+
+
+def short_name(path: str) -> str:
+    """Return the checks' name of a file in /proc or /sys: `sysctl.sysrq`, `kexec_crash_loaded`."""
+    for folder, name in _SHORT:
+        if path.startswith(folder):
+            return name + path.removeprefix(folder).replace("/parameters/", ".")
+    return path
 
 
 def _reading(name: str, lines: list[str], status: str) -> Reading:

@@ -11,6 +11,7 @@ import re
 from trigger.preflight.check import ALL_ROUTES, Check, Judgement, Stage, command, fail, good, unknown, warn
 from trigger.preflight.facts import Entry, Facts, Folder, entries
 from trigger.preflight.kdump_config import Target
+from trigger.preflight.remedies import start_kdump
 
 GIB = 1 << 30
 _LEAST = 64 << 20  # bytes; no kernel's dump is smaller
@@ -42,7 +43,7 @@ def _no_settings(facts: Facts) -> Judgement:
     name = names.get(facts.distribution.split("-")[0], "sysconfig-kdump")
     if facts.exists(name):
         return unknown(f"kdump's configuration could not be read ({facts.why_not(name)})")
-    return fail("kdump's configuration is not there: kdump is not installed")
+    return fail("kdump's configuration is not there: kdump is not installed", *start_kdump(facts))
 
 
 def folder_of(target: Target, facts: Facts) -> Folder | None:
@@ -105,7 +106,10 @@ def _writable(target: Target, folder: Folder) -> Judgement:
         how = "is mounted read-only" if "ro" in folder.options else "cannot be written"
         return fail(f"{folder.path} {how}", command("mount -o remount,rw {mount}", mount=folder.mount))
     if folder.fstype in ("tmpfs", "ramfs") or (folder.path + "/").startswith(_GONE_AFTER_A_BOOT):
-        return fail(f"{folder.path} is on {folder.fstype or 'memory'}: what is written there is gone after the reboot")
+        return fail(
+            f"{folder.path} is on {folder.fstype or 'memory'}: what is written there is gone after the reboot",
+            "# let kdump write to a disk",
+        )
     if "crypt" in folder.layers:
         return warn(
             f"{folder.path} is on an encrypted disk: the crash kernel must be able to open it without a passphrase"

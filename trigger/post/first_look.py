@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from trigger.post import stack
 from trigger.post.reader import Reader
+from trigger.post.stack import Crash
 from trigger.text import harmless
 
 MAX_DMESG = 4 * 1024 * 1024
@@ -39,12 +41,13 @@ class FirstLook:
     """What a dmesg says, harmless to print. `panic` is the reason of the last panic; "" when there is none.
 
     `trigger` are the lines of the NMI or SysRq that caused it; `before` the last lines of trouble before
-    that, oldest first, each with its kind in front.
+    that, oldest first, each with its kind in front. `crash` is where the kernel was; None without a panic.
     """
 
     panic: str = ""
     trigger: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
+    crash: Crash | None = None
 
 
 def read_dmesg(reader: Reader) -> str:
@@ -67,6 +70,7 @@ def look(dmesg: str) -> FirstLook:
         panic=harmless(found[1].strip()) if found else "",
         trigger=tuple(harmless(lines[number].strip()) for number in shots),
         before=_trouble(lines[:first]),
+        crash=stack.read(lines, end) if panics else None,
     )
 
 

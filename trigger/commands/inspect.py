@@ -1,0 +1,127 @@
+"""`trigger inspect FILE-or-URL`: the proof of any dump, anywhere, and a first look inside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trigger.commands.options import config_option
+
+if TYPE_CHECKING:
+    from trigger.post.inspection import Inspection
+
+
+@click.command("inspect")
+@click.argument("where", metavar="FILE-or-URL")
+@click.option("--deep", is_flag=True, help="Read a gzipped dump to its end, however long it is.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@config_option
+@click.pass_context
+def command(ctx: click.Context, where: str, deep: bool, as_json: bool, config: Path | None) -> None:
+    """Say of a dump whether it is complete, of which host, kernel and crash it is, and why it crashed.
+
+    FILE-or-URL is a dump, or the folder that a saver left: a path, file://, sftp://[user@]host/path, or what
+    `dump_stores:` maps. Exit code 0: proved complete; 4: not complete, or it cannot be told; 6: unreadable.
+    """
+    from trigger.post.facts import Complete
+    from trigger.post.inspection import inspect_url
+
+    try:
+        found = inspect_url(where, dump_stores=_stores(config, where), deep=deep)
+    except OSError as error:
+        from trigger.errors import DriverError
+
+        raise DriverError(f"{where} cannot be read: {error.strerror or error}.") from error
+    if as_json:
+        click.echo(json.dumps(as_dict(found)))
+    else:
+        for name, text in rows(found):
+            click.echo(f"{name:<10} {text}" if name else text)
+    ctx.exit(0 if found.facts.complete is Complete.YES else 4)
+
+
+def _stores(config: Path | None, where: str) -> dict[str, str]:
+    """Return `dump_stores:` of the configuration; a plain path or sftp:// needs none, and no configuration."""
+    plain = "://" not in where or where.startswith(("file:", "sftp:"))
+    if plain and config is None:
+        return {}
+    from trigger.config import load
+
+    return dict(load(config).dump_stores)
+
+
+def rows(found: Inspection) -> list[tuple[str, str]]:
+    """Return the text form: (name, value) per line, all of it harmless to print."""
+    from trigger.post.debugging import go_on
+    from trigger.text import harmless
+
+    facts, look = found.facts, found.look
+    verdict = {"yes": "yes", "no": "NO", "unknown": "cannot tell"}[facts.complete.value]
+    said = [
+        ("dump", found.path),
+        (
+            "format",
+            f"{facts.described()} (written by {facts.producer})" if facts.producer else facts.described(),
+        ),
+        ("complete", f"{verdict}: {facts.reason}"),
+        ("host", facts.nodename),
+        ("kernel", " ".join(filter(None, (facts.release, facts.machine, facts.version)))),
+        ("crashed", _utc(facts.crash_time)),
+        ("size", _size(found)),
+        ("log", found.dmesg),
+    ]
+    lines = [(name, harmless(value)) for name, value in said if value]
+    if look is not None:
+        lines += [("panic", look.panic), *(("trigger", line) for line in look.trigger)]
+        lines += [("before", line) for line in look.before]
+        if look.crash is not None:
+            crash = look.crash
+            lines += [("on", f"CPU {crash.cpu}, PID {crash.pid}, {crash.command}")] if crash.command else []
+            lines += [("RIP", crash.rip), ("taint", crash.taint), ("hardware", crash.hardware)]
+            lines += [("modules", " ".join(crash.foreign_modules))]
+            lines += [("trace" if number == 0 else "", line) for number, line in enumerate(crash.trace)]
+    then = go_on(facts, found.path)
+    lines += [("debuginfo", then.install), ("crash", then.crash), ("drgn", then.drgn)]
+    return [(name, f"{'':<10} {value}" if not name else value) for name, value in lines if value]
+
+
+def as_dict(found: Inspection) -> dict[str, Any]:
+    """Return the JSON form. Strings are the dump's own, as they are; absent values are null or empty."""
+    from dataclasses import asdict
+
+    from trigger.post.debugging import go_on
+
+    facts = asdict(found.facts)
+    facts["complete"] = found.facts.complete.value
+    return {
+        "path": found.path,
+        **{name: value for name, value in facts.items() if name != "name"},
+        "dmesg": found.dmesg,
+        "first_look": asdict(found.look) if found.look else None,
+        "go_on": asdict(go_on(found.facts, found.path)),
+    }
+
+
+def _utc(seconds: float | None) -> str:
+    import datetime
+
+    if seconds is None:
+        return ""
+    try:
+        moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds:.0f} s since the epoch"
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC, by its own clock")
+
+
+def _size(found: Inspection) -> str:
+    facts = found.facts
+    parts = [f"{facts.size / 1e6:.1f} MB"]
+    if facts.pages is not None and facts.page_size:
+        parts.append(f"{facts.pages} pages of {facts.page_size} bytes")
+    if facts.dump_level is not None:
+        parts.append(f"dump level {facts.dump_level}")
+    return ", ".join(parts)

@@ -22,7 +22,7 @@ import yaml
 
 import trigger
 from trigger.simulated import SimulatedMachine, SimulatedMachineError, Switches
-from trigger.simulated.host_ssh import run_command
+from trigger.simulated.host_shell import run
 from trigger.simulated.switches import changed
 
 QUICK = {"crash_seconds": 0.02, "dump_seconds": 0.05, "reboot_seconds": 0.02, "dump_pages": 64}
@@ -265,15 +265,27 @@ def test_the_commands_of_the_host(tmp_path: Path) -> None:
     for name in ("proc/sys/kernel/hostname", "proc/uptime", "etc/a"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("server42\n")
-    assert run_command("cat /etc/a", tmp_path, 1.0) == (0, "server42\n")
-    assert run_command("cat /etc/b; hostname", tmp_path, 1.0)[0] == 1
-    assert run_command("head -v -c 100 /etc/a /etc/a", tmp_path, 1.0)[1].startswith(
-        "==> /etc/a <==\nserver42"
+
+    def said(command: str, uptime: float = 1.0) -> tuple[int, str, str]:
+        done = run(command, tmp_path, uptime)
+        return done.status, done.output, done.errors
+
+    assert said("cat /etc/a") == (0, "server42\n", "")
+    assert said("cat /etc/b /etc/a; hostname") == (
+        0,
+        "server42\nserver42\n",
+        "/etc/b: No such file or directory\n",
     )
-    assert run_command("cat /proc/uptime", tmp_path, 90.5) == (0, "90.50 90.50\n")
-    assert run_command("uptime", tmp_path, 2 * 86400.0)[1].startswith(" 12:00:00 up 2 days,  0:00")
-    assert run_command("cat /../../../../etc/passwd", tmp_path, 1.0)[0] == 1
-    assert run_command("reboot", tmp_path, 1.0) == (127, "sh: reboot: command not found\n")
+    assert said("cat /etc/b && hostname")[:2] == (1, "")
+    assert said("test -e /etc/b || echo none") == (0, "none\n", "")
+    assert said("test -e /etc/a && echo there") == (0, "there\n", "")
+    assert said("ls /proc/vmcore 2>/dev/null; true") == (0, "", "")
+    assert said("ls /proc/vmcore")[0] == 2 and said("ls /etc") == (0, "a\n", "")
+    assert said("head -v -c 100 /etc/a /etc/a")[1].startswith("==> /etc/a <==\nserver42")
+    assert said("cat /proc/uptime", 90.5) == (0, "90.50 90.50\n", "")
+    assert said("uptime", 2 * 86400.0)[1].startswith(" 12:00:00 up 2 days,  0:00")
+    assert said("cat /../../../../etc/passwd")[0] == 1
+    assert said("reboot") == (127, "", "sh: reboot: command not found\n")
 
 
 # The process

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import shlex
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from trigger.simulated.host_shell import run
 from trigger.simulated.switches import Switches
 
 if TYPE_CHECKING:
@@ -156,56 +156,7 @@ class SshPort:
                 session.abort()
 
     async def _run_command(self, process: asyncssh.SSHServerProcess[str]) -> None:
-        status, output = run_command(process.command or "", self.root, self.uptime())
-        (process.stderr if status else process.stdout).write(output)
-        process.exit(status)
-
-
-def run_command(command: str, root: Path, uptime: float) -> tuple[int, str]:
-    """Return (exit status, output) of one of the few commands that the host knows.
-
-    `cat FILES` and `head -v -c N FILES` of the files below `root`, `hostname`, `uname -n|-r|-s`, `uptime`, `uptime -p`,
-    `true`; anything else is 127, "command not found". Several may be joined by `;`, `&&` or new lines.
-    """
-    (root / "proc/uptime").write_text(f"{uptime:.2f} {uptime:.2f}\n")
-    status, output = 0, ""
-    for part in command.replace("&&", ";").replace("\n", ";").split(";"):
-        if words := shlex.split(part):
-            status, text = _one_command(words, root, uptime)
-            output += text
-            if status:
-                break
-    return status, output
-
-
-def _one_command(words: list[str], root: Path, uptime: float) -> tuple[int, str]:
-    name, arguments = words[0].rpartition("/")[2], [word for word in words[1:] if not word.startswith("-")]
-    uname = {"-n": "proc/sys/kernel/hostname", "-r": "proc/sys/kernel/osrelease"}
-    if name == "true":
-        return 0, ""
-    if name == "hostname":
-        return _files(root, ["/proc/sys/kernel/hostname"], titled=False)
-    if name == "uname":
-        option = words[1] if len(words) > 1 else "-s"
-        return _files(root, [uname[option]], titled=False) if option in uname else (0, "Linux\n")
-    if name == "uptime":
-        days, hours, minutes = int(uptime // 86400), int(uptime // 3600 % 24), int(uptime // 60 % 60)
-        return (
-            0,
-            f" 12:00:00 up {days} days, {hours:2d}:{minutes:02d},  1 user,  load average: 0.42, 0.31, 0.28\n",
-        )
-    if name == "cat":
-        return _files(root, arguments, titled=False)
-    if name == "head" and "-v" in words:
-        return _files(root, [word for word in arguments if not word.isdecimal()], titled=True)
-    return 127, f"sh: {name}: command not found\n"
-
-
-def _files(root: Path, names: list[str], *, titled: bool) -> tuple[int, str]:
-    output, status = "", 0
-    for name in names:
-        path = root / name.lstrip("/")
-        if ".." in path.parts or not path.is_file():
-            return 1, f"{name}: No such file or directory\n"
-        output += (f"==> {name} <==\n" if titled else "") + path.read_text()
-    return status, output
+        done = run(process.command or "", self.root, self.uptime())
+        process.stdout.write(done.output)
+        process.stderr.write(done.errors)
+        process.exit(done.status)

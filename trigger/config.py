@@ -26,8 +26,8 @@ from trigger.config_values import Reader, tags
 from trigger.errors import ConfigError
 from trigger.host import Host
 from trigger.host_pattern import HostPattern, PatternError
-from trigger.shared_controllers import AllClaims, claims_of, shared_with_others
-from trigger.yaml_nodes import Branch, Problem, Problems
+from trigger.shared_controllers import AllClaims, claims_in, shared_with_others
+from trigger.yaml_nodes import Branch, Problem, Problems, collector_off
 
 __all__ = ["Config", "Problem", "ad_hoc_controller", "load"]
 
@@ -137,11 +137,11 @@ class Config:
         problems: Problems,
         known_drivers: Collection[str] | None,
         strict: bool = False,
+        values: Mapping[str, Branch] | None = None,
     ) -> Host | None:
-        """Return the host `name` as its entry and the defaults have it."""
+        """Return the host `name` as its entry (or its `values`, when composed before) and the defaults have it."""
         pattern = _parsed(entry, problems)
-        branch = entry.compose(problems)
-        values = yaml_values.mapping(branch, problems) if branch else None
+        values = values if values is not None else _values(entry, problems)
         if pattern is None or values is None:
             return None
         reader = Reader(problems, self._home, name, pattern.names_many(), known_drivers, strict)
@@ -216,8 +216,7 @@ class Config:
         found: dict[str, list[str]] = {}
         for entry in self._file.entries:
             ignored = Problems()
-            branch, pattern = entry.compose(ignored), _parsed(entry)
-            values = yaml_values.mapping(branch, ignored) if branch else None
+            values, pattern = _values(entry, ignored), _parsed(entry)
             if pattern is None or not values or "tags" not in values:
                 continue
             for tag in tags(values["tags"], Reader(ignored)) or ():
@@ -232,26 +231,21 @@ class Config:
         problems.extend(self._file.problems)
         problems.extend(self._problems_of_top(known_drivers))
         problems.extend(self._file.warnings)
-        owners: dict[str, Entry] = {}
-        claims = AllClaims()
-        for entry in self._file.entries:
-            self._check_entry(entry, problems, known_drivers, strict=True)
-            pattern = _parsed(entry)
-            names = list(pattern.names()) if pattern else []
-            twice = next((name for name in names if name in owners), None)
-            if twice is not None:
-                problems.extend([_overlap(twice, owners[twice], entry)])
-            owners.update((name, entry) for name in names if name not in owners)
-            shared = (claims.add(c, name) for c in claims_of(entry, self._defaults("controller")) for name in names)
-            problems.extend(itertools.islice(filter(None, shared), 1))
+        defaults, owners, claims = self._defaults("controller"), dict[str, Entry](), AllClaims()
+        with collector_off():
+            for entry in self._file.entries:
+                pattern, values = _parsed(entry, problems), _values(entry, problems)
+                if pattern is None or values is None:
+                    continue
+                self._of_entry(entry, pattern.first(), problems, known_drivers, True, values)
+                names = list(pattern.names())
+                twice = next((name for name in names if name in owners), None)
+                if twice is not None:
+                    problems.extend([_overlap(twice, owners[twice], entry)])
+                owners.update((name, entry) for name in names if name not in owners)
+                shared = (claims.add(claim, name) for claim in claims_in(values, defaults) for name in names)
+                problems.extend(itertools.islice(filter(None, shared), 1))
         return sorted(problems, key=lambda problem: problem.line)
-
-    def _check_entry(
-        self, entry: Entry, problems: Problems, known_drivers: Collection[str] | None, *, strict: bool = False
-    ) -> None:
-        pattern = _parsed(entry, problems)
-        if pattern is not None:
-            self._of_entry(entry, pattern.first(), problems, known_drivers, strict)
 
     def warnings_for(
         self, name: str, *, known_drivers: Collection[str] | None = None, seconds: float = 0.1
@@ -268,7 +262,9 @@ class Config:
         for entry in others:
             if end.passed():
                 break
-            self._check_entry(entry, problems, known_drivers)
+            pattern = _parsed(entry, problems)
+            if pattern is not None:
+                self._of_entry(entry, pattern.first(), problems, known_drivers)
             left -= 1
         found = [str(problem) for problem in problems if problem not in concern]
         if left:
@@ -284,6 +280,12 @@ def _parsed(entry: Entry, problems: Problems | None = None) -> HostPattern | Non
         if problems is not None:
             problems.extend([Problem(entry.file, entry.line, f"hosts.{entry.key}", str(error))])
         return None
+
+
+def _values(entry: Entry, problems: Problems) -> dict[str, Branch] | None:
+    """Return the entry's values by key, or None after adding a problem."""
+    branch = entry.compose(problems)
+    return yaml_values.mapping(branch, problems) if branch else None
 
 
 def _overlap(name: str, first: Entry, second: Entry) -> Problem:

@@ -15,6 +15,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from yaml.nodes import MappingNode, ScalarNode
 
@@ -30,8 +31,7 @@ _HOSTS_LINE = re.compile(r"(?m)^hosts:(?: +#.*| *)$")
 _UNREADABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry below `hosts:`. `key` is its text as written, without quotes; `line` counts from 1.
 
     `text` is the piece of the file that holds it; `whole` and `specials` are set instead when the file was

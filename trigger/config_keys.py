@@ -8,21 +8,20 @@ single values are checked is in trigger/config_values.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 from trigger import config_values as value
 from trigger import yaml_values
 from trigger.config_values import Reader
 from trigger.host import Controller, ExpectedIdentity, Host, Ssh, Tls
-from trigger.yaml_nodes import Branch
+from trigger.yaml_nodes import Branch, Problems
 
 T = TypeVar("T")
 Check = Callable[[Branch, Reader], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One key: how its value is checked, and what it is, in a sentence for documentation."""
 
     check: Check
@@ -143,15 +142,12 @@ def _elsewhere(branch: Branch, reader: Reader) -> None:
 
 
 def build_host(values: Mapping[str, Branch], defaults: Branch | None, where: str, reader: Reader) -> Host:
-    """Return the host that `values` and `defaults` describe; problems go to the reader."""
+    """Return the host that `values` and `defaults` describe; its problems go to the reader, not those of `defaults`."""
     sections: dict[str, Branch] = {}
     if defaults is not None:
-        sections = yaml_values.mapping(defaults, reader.problems) or {}
-        _defaults(defaults, reader)
+        sections = yaml_values.mapping(defaults, Problems()) or {}
     reader.defaults = {
-        name: yaml_values.mapping(branch, reader.problems) or {}
-        for name, branch in sections.items()
-        if name in DEFAULT_KEYS
+        name: yaml_values.mapping(branch, Problems()) or {} for name, branch in sections.items() if name in DEFAULT_KEYS
     }
     inherited = {name: branch for name, branch in sections.items() if name in ("ssh", "dump")}
     found = read({**inherited, **values}, HOST_KEYS, reader)

@@ -84,11 +84,9 @@ def choice(*words: str) -> Callable[[Branch, Reader], str | None]:
 
 
 def _matching(pattern: str, wanted: str) -> Callable[[Branch, Reader], str | None]:
-    compiled = re.compile(pattern, re.ASCII)
-
     def check(branch: Branch, reader: Reader) -> str | None:
         found = text(branch, reader)
-        if found is None or compiled.fullmatch(found):
+        if found is None or re.fullmatch(pattern, found):
             return found
         reader.problems.add(branch, f"must be {wanted}")
         return None
@@ -158,9 +156,9 @@ def tags(branch: Branch, reader: Reader) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(found for item in items if (found := _tag(item, reader)) is not None))
 
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+", re.ASCII)
-_URL_WITH_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*:[^/?#]*@", re.ASCII)
-_REMOTE_PATH = re.compile(r"\[?[A-Za-z0-9][A-Za-z0-9.:_-]*\]?:/[^\s]*", re.ASCII)
+_URL = r"[a-z][a-z0-9+.-]*://[^\s]+"
+_URL_WITH_LOGIN = r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*:[^/?#]*@"
+_REMOTE_PATH = r"\[?[A-Za-z0-9][A-Za-z0-9.:_-]*\]?:/[^\s]*"
 
 
 def target(branch: Branch, reader: Reader) -> str | None:
@@ -169,9 +167,11 @@ def target(branch: Branch, reader: Reader) -> str | None:
     if found is None:
         return None
     expanded = expand_home(found, reader.home)
-    if _URL_WITH_PASSWORD.match(found):
+    if re.match(_URL_WITH_LOGIN, found):
         reader.problems.add(branch, "has a password in its URL", "remove it, use a key, and change the password")
-    elif expanded == "auto" or expanded.startswith("/") or _URL.fullmatch(found) or _REMOTE_PATH.fullmatch(found):
+    elif (
+        expanded == "auto" or expanded.startswith("/") or re.fullmatch(_URL, found) or re.fullmatch(_REMOTE_PATH, found)
+    ):
         return expanded
     else:
         reader.problems.add(branch, "is neither auto, nor an absolute path, nor a URL", "write for example /srv/crash")
@@ -185,7 +185,7 @@ def dump_stores(branch: Branch, reader: Reader) -> Mapping[str, str] | None:
         return None
     stores = {}
     for prefix, item in values.items():
-        if _URL_WITH_PASSWORD.match(prefix):
+        if re.match(_URL_WITH_LOGIN, prefix):
             reader.problems.add(branch, "has a password in a URL", "remove it, and change the password", line=item.line)
         elif (place := target(item, reader)) == "auto":
             reader.problems.add(item, "must be a path or URL that can be read from here")
@@ -320,7 +320,7 @@ _ARGUMENTS: Mapping[str, Callable[[Branch, Reader], str | tuple[str, ...] | None
 
 # --- what only a driver understands ----------------------------------------------------------------------------
 
-_SOUNDS_SECRET = re.compile(r"pass(word|wd|phrase|code)?$|secret|token|community|api_?key|credential", re.IGNORECASE)
+_SECRETIVE = r"(?i)pass(word|wd|phrase|code)?$|secret|token|community|api_?key|credential"
 
 
 def options(branch: Branch, reader: Reader) -> Mapping[str, object] | None:
@@ -330,7 +330,7 @@ def options(branch: Branch, reader: Reader) -> Mapping[str, object] | None:
         return None
     found: dict[str, object] = {}
     for key, item in values.items():
-        if _SOUNDS_SECRET.search(key):
+        if re.search(_SECRETIVE, key):
             reader.problems.add(item, "a secret never stands in this file", "the controller's `password:` is for it")
         elif (plain := yaml_values.plain(item, reader.problems)) is not None:
             found[key] = plain.replace("{host}", reader.host) if isinstance(plain, str) else plain

@@ -12,22 +12,21 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
-HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 MAX_NAME = 255  # characters of a host's name: the DNS limit, and the limit of a folder's name
 MAX_HOSTS = 1_000_000  # hosts of one pattern: more is a slip of the finger
 _MAX_DIGITS = 18
 _MAX_TEXT = 20_000  # characters of one pattern
-_RANGE = re.compile(r"([0-9]+)(?:-([0-9]+)(?:/([0-9]+))?)?", re.ASCII)
+_RANGE = r"([0-9]+)(?:-([0-9]+)(?:/([0-9]+))?)?"
 
 
 class PatternError(ValueError):
     """The pattern cannot be read. The text is a clause that fits after "file:line: path: "."""
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbers(NamedTuple):
     """One range in brackets. `last` is included; `width` is the zero-padded number of digits, 0 without padding."""
 
     first: int
@@ -48,12 +47,12 @@ class Numbers:
             return False
         return digits == str(number).zfill(self.width)
 
-    def __len__(self) -> int:
+    def size(self) -> int:
+        """Return how many numbers there are."""
         return (self.last - self.first) // self.step + 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """One pattern between commas: literals with a bracket between each two of them."""
 
     literals: tuple[str, ...]
@@ -69,6 +68,20 @@ class _Part:
         pairs = zip(found.groups(), self.brackets, strict=True)
         return all(any(numbers.holds(digits) for numbers in bracket) for digits, bracket in pairs)
 
+    def size(self) -> int:
+        size = 1
+        for bracket in self.brackets:
+            size *= sum(numbers.size() for numbers in bracket)
+        return size
+
+    def first(self) -> str:
+        columns = itertools.zip_longest(self.literals, (next(bracket[0].texts()) for bracket in self.brackets))
+        return "".join(literal + (number or "") for literal, number in columns)
+
+    def names_many(self) -> bool:
+        firsts = [{next(numbers.texts()) for numbers in bracket} for bracket in self.brackets]
+        return any(len(found) > 1 for found in firsts) or any(n.size() > 1 for b in self.brackets for n in b)
+
     def names(self) -> Iterator[str]:
         columns: list[list[str]] = []
         for literal, bracket in itertools.zip_longest(self.literals, self.brackets, fillvalue=()):
@@ -78,8 +91,7 @@ class _Part:
         return ("".join(choice) for choice in itertools.product(*columns))
 
 
-@dataclass(frozen=True, slots=True)
-class HostPattern:
+class HostPattern(NamedTuple):
     """A pattern that was understood; made by `parse`."""
 
     text: str
@@ -95,12 +107,11 @@ class HostPattern:
 
     def first(self) -> str:
         """Return the first host named."""
-        return next(iter(self.parts[0].names()))
+        return self.parts[0].first()
 
     def names_many(self) -> bool:
-        """Return whether more than one host is named."""
-        first = self.first()
-        return any(name != first for part in self.parts for name in part.names())
+        """Return whether more than one host is named; expands nothing."""
+        return any(part.names_many() for part in self.parts) or len({part.first() for part in self.parts}) > 1
 
 
 def is_pattern(text: str) -> bool:
@@ -113,7 +124,7 @@ def parse(text: str) -> HostPattern:
     if len(text) > _MAX_TEXT:
         raise PatternError(f"is longer than {_MAX_TEXT:,} characters")
     parts = tuple(_part(piece.strip()) for piece in _split_at_commas(text))
-    if sum(_count(part) for part in parts) > MAX_HOSTS:
+    if sum(part.size() for part in parts) > MAX_HOSTS:
         raise PatternError(f"names more than {MAX_HOSTS:,} hosts")
     return HostPattern(text, parts)
 
@@ -127,13 +138,6 @@ def _split_at_commas(text: str) -> list[str]:
         else:
             pieces[-1] += piece
     return pieces
-
-
-def _count(part: _Part) -> int:
-    count = 1
-    for bracket in part.brackets:
-        count *= sum(len(numbers) for numbers in bracket)
-    return count
 
 
 def _part(text: str) -> _Part:
@@ -170,7 +174,7 @@ def _bracket(inside: str) -> tuple[Numbers, ...]:
 
 
 def _numbers(item: str) -> Numbers:
-    found = _RANGE.fullmatch(item)
+    found = re.fullmatch(_RANGE, item)
     if found is None:
         raise PatternError("has something else than numbers in brackets; write [1-4], [01-48], [1-9/2] or [1,3]")
     first, last, step = found[1], found[2] or found[1], found[3] or "1"

@@ -8,8 +8,8 @@ one host with a pattern: the host that a template such as `{host}-ipmi` would ne
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from yaml.nodes import Node, ScalarNode
 
@@ -19,13 +19,12 @@ from trigger.config_file import Entry
 from trigger.yaml_nodes import Branch, Problem, Problems
 
 _BMC_PORTS = frozenset({0, 443, 623})  # 0: the driver's own
-_MAYBE_IPV6 = re.compile(r"[0-9a-f.]*:[0-9a-f:.]*:[0-9a-f:.]*")
+_MAYBE_IPV6 = r"[0-9a-f.]*:[0-9a-f:.]*:[0-9a-f:.]*"
 
 Defaults = dict[str, Branch]
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One controller of an entry, as written: `address` and `system` may hold `{host}`."""
 
     address: str
@@ -57,7 +56,12 @@ def claims_of(entry: Entry, defaults: Defaults) -> list[Claim]:
     """Return the controllers of an entry that have an address; errors in it are somebody else's to report."""
     ignored = Problems()
     branch = entry.compose(ignored)
-    values = yaml_values.mapping(branch, ignored) if branch else None
+    return claims_in(yaml_values.mapping(branch, ignored) if branch else None, defaults)
+
+
+def claims_in(values: Mapping[str, Branch] | None, defaults: Defaults) -> list[Claim]:
+    """Return the controllers in an entry's values."""
+    ignored = Problems()
     controllers = (values or {}).get("controllers")
     items = yaml_values.sequence(controllers, ignored, "") if controllers else None
     found = []
@@ -106,7 +110,7 @@ def _may_claim(entry: Entry, wanted: set[str], default_address: str) -> bool:
         return True
     # IPv6 has many spellings, and ::ffff:a01:7 is 10.1.0.7.
     ipv6 = "::" in seen or any(":" in address for address in wanted)
-    return ipv6 and any(canonical(text) in wanted for text in _MAYBE_IPV6.findall(seen))
+    return ipv6 and any(canonical(text) in wanted for text in re.findall(_MAYBE_IPV6, seen))
 
 
 def _hosts_at(claim: Claim, entry: Entry, address: str) -> Iterator[str]:
@@ -131,11 +135,11 @@ def _hosts_at(claim: Claim, entry: Entry, address: str) -> Iterator[str]:
         yield from (name for name in pattern.names() if name.lower() == host)
 
 
-@dataclass(slots=True)
 class AllClaims:
     """Every controller of every host, for the strict check."""
 
-    _seen: dict[tuple[str, int], dict[str, tuple[Claim, str]]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, int], dict[str, tuple[Claim, str]]] = {}
 
     def add(self, claim: Claim, host: str) -> Problem | None:
         """Remember the controller; return a problem when another host has it."""

@@ -10,7 +10,7 @@ import contextlib
 import gc
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import yaml
 from yaml._yaml import CParser
@@ -22,8 +22,7 @@ from trigger.text import harmless
 _MAX_DEPTH = 200  # levels; libyaml's composer recurses in C and ends the process at some ten thousand
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One error of the configuration. `line` counts from 1 (0: the whole file); `path` is the key's path or ""."""
 
     file: str
@@ -39,8 +38,7 @@ class Problem:
         return f"{place}: {self.message}" + (f"; {self.suggestion}" if self.suggestion else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(NamedTuple):
     """A node, and where it is: `line` is that of its key, `path` the keys that lead to it."""
 
     node: Node
@@ -58,11 +56,11 @@ class Branch:
         return Branch(node, self.file, line, (self.path + step).removeprefix("."), self.first_line)
 
 
-@dataclass(slots=True)
 class Problems:
     """Collects problems, each once, in the order in which they were found."""
 
-    _found: dict[Problem, None] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._found: dict[Problem, None] = {}
 
     def add(self, branch: Branch, message: str, suggestion: str = "", *, line: int = 0) -> None:
         """Add a problem at the place of `branch`, or at `line`."""

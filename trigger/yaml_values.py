@@ -14,34 +14,36 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from trigger.text import harmless
 from trigger.yaml_nodes import Branch, Problems
 
-# What YAML would make of a text without quotes.
-_NULL = re.compile(r"~|null|Null|NULL|")
-_TRUTH = re.compile(r"true|True|TRUE|false|False|FALSE")
-_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)", re.ASCII)
+# What YAML would make of a text without quotes. Compiled when first used: a fire uses few of them.
+_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_TRUTH = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
+_INTEGER = r"-?(?:0|[1-9][0-9]*)"
+_FIRST_OF_SURPRISES = frozenset("~nNtTfFyYoO0123456789+-.=<")
+_LONGEST_SURPRISE = 100  # characters; also bounds the time of the expressions below
 _SURPRISES = (
-    (re.compile(r"(?i:yes|no|on|off|y|n)"), "as true or false"),
-    (re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?", re.ASCII), "as a number of base 60"),
-    (re.compile(r"[-+]?0o?[0-9_]+", re.ASCII), "as an octal number"),
-    (re.compile(r"[-+]?0(?:x[0-9a-fA-F_]+|b[01_]+)", re.ASCII), "as a number of base 16 or 2"),
-    (re.compile(r"[-+]?[0-9][0-9_]*", re.ASCII), "as a number"),
-    (re.compile(r"[-+]?(?:[0-9][0-9_]*)?\.?[0-9_]*(?:[eE][-+]?[0-9]+)?", re.ASCII), "as a number"),
-    (re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"), "as a number"),
-    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t].*)?", re.ASCII), "as a date"),
-    (re.compile(r"=|<<"), "as a special key"),
+    (r"(?i:yes|no|on|off|y|n)", "as true or false"),
+    (r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?", "as a number of base 60"),
+    (r"[-+]?0o?[0-9_]+", "as an octal number"),
+    (r"[-+]?0(?:x[0-9a-fA-F_]+|b[01_]+)", "as a number of base 16 or 2"),
+    (r"[-+]?[0-9][0-9_]*", "as a number"),
+    (r"[-+]?(?:[0-9][0-9_]*)?\.?[0-9_]*(?:[eE][-+]?[0-9]+)?", "as a number"),
+    (r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "as a number"),
+    (r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t].*)?", "as a date"),
+    (r"=|<<", "as a special key"),
 )
 
 
 def plain_kind(text: str) -> str:
     """Return what YAML makes of `text` without quotes: null, truth, integer, text, or words for a surprise."""
-    if _NULL.fullmatch(text):
-        return "null"
-    if _TRUTH.fullmatch(text):
-        return "truth"
-    if _INTEGER.fullmatch(text):
-        return "integer"
-    if text[0] not in "yYnNoO0123456789+-.=<":
+    if text and (text[0] not in _FIRST_OF_SURPRISES or len(text) > _LONGEST_SURPRISE):
         return "text"
-    return next((words for pattern, words in _SURPRISES if pattern.fullmatch(text)), "text")
+    if text in _NULL:
+        return "null"
+    if text in _TRUTH:
+        return "truth"
+    if re.fullmatch(_INTEGER, text):
+        return "integer"
+    return next((words for pattern, words in _SURPRISES if re.fullmatch(pattern, text)), "text")
 
 
 def _kind(node: Node) -> str:
@@ -92,7 +94,7 @@ def number(branch: Branch, problems: Problems, low: int, high: int) -> int | Non
     kind = _kind(branch.node)
     if kind == "integer" and len(value) <= 18 and low <= int(value) <= high:
         return int(value)
-    if kind == "text" and _INTEGER.fullmatch(value):
+    if kind == "text" and re.fullmatch(_INTEGER, value):
         problems.add(branch, f"{wanted}, not text", "remove the quotes")
     elif kind in ("mapping", "sequence", "integer", "text", "null", "truth"):
         problems.add(branch, wanted)

@@ -323,3 +323,4 @@ ACCESS = _check(
     decides=False,
 )
 SAID = _check("controller-remark", "The driver noticed it while it probed.", _DRIVER, stage=Stage.REMARK, decides=False)
+CHECKS = (NONE, LOGIN, POWER, IDENTITY, CHANGED, ALLOWED, CERTIFICATE, ACCESS, SAID)

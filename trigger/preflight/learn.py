@@ -53,7 +53,7 @@ def make_record(
             route.value: tuple(harmless(text) for text in reasons(findings, table, route)) for route in ALL_ROUTES
         },
         route_verdicts={route.value: worst(table[route].values()).value for route in ALL_ROUTES},
-        verdicts={_key(finding): finding.verdict.value for finding in findings},
+        verdicts={finding_key(finding): finding.verdict.value for finding in findings},
         routes={
             **_still_there(kept.routes, host),
             **{a.controller.name: a.probe.learned for a in asked if a.probe},
@@ -183,7 +183,8 @@ def _rejected(asked: Sequence[Asked], host: Host, old: Record) -> dict[str, str]
     return rejected
 
 
-def _key(finding: Finding) -> str:
+def finding_key(finding: Finding) -> str:
+    """Return the name under which a record keeps a finding's verdict."""
     return f"{finding.controller}: {finding.check}" if finding.controller else finding.check
 
 

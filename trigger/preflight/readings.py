@@ -78,7 +78,9 @@ def parse(output: str) -> tuple[Reading, ...]:
 
 
 def _shortened(reading: Reading) -> list[Reading]:
-    """Return a reading under the name that the checks use; a frame of "path:text" lines becomes one for each file."""
+    """Return a reading under the name that the checks use; a frame of "path:text" lines becomes one for
+    each file.
+    """
     if reading.name.startswith("/"):
         return [Reading(short_name(reading.name), reading.text, reading.status)]
     if reading.name != "lines":

@@ -1,17 +1,14 @@
-"""A preflight of one host or of a fleet, from the configuration to the exit code.
-
-Each host is looked at in a thread of its own, `fanout` at a time; one bad host neither delays nor breaks
-another. What is done is on disk at once, so that Ctrl-C keeps it and --resume goes on.
-"""
+"""A preflight of one host or of a fleet, from the configuration to the exit code."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,18 +16,22 @@ from trigger.clock import Clock, SystemClock
 from trigger.driver import Answers
 from trigger.errors import GuardRefused, TriggerError
 from trigger.host import Controller, Host
+from trigger.preflight import formats
 from trigger.preflight.audit import HostResult, audit
+from trigger.preflight.audit_file import AuditFile
 from trigger.preflight.controllers import Asking
-from trigger.preflight.formats import json_line
+from trigger.preflight.fix_plan import fix_plan
+from trigger.preflight.fleet import Progress, all_of
+from trigger.preflight.rows import Row, row_of
 from trigger.preflight.table import summary, table_lines
 from trigger.record import export_record
 from trigger.state import StateFolder
-from trigger.text import harmless
 
 if TYPE_CHECKING:
     from trigger.config import Config
 
 Look = Callable[[str], HostResult]
+_FEW = 8  # hosts; more are an audit that is worth a file of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Wishes:
     verbose: int = 0
 
 
-def run(wishes: Wishes, clock: Clock | None = None) -> int:
+def run(wishes: Wishes, clock: Clock | None = None, look: Look | None = None) -> int:
     """Look at every host that is wished for, print, and return the exit code. Raises ConfigError,
     GuardRefused.
     """
@@ -67,66 +68,108 @@ def run(wishes: Wishes, clock: Clock | None = None) -> int:
     config = load(wishes.config)
     names = config.host_names() if wishes.everything else list(config.select(wishes.patterns))
     state = StateFolder.choose(config.state_dir)
-    look = looker(config, state, wishes, clock)
-    results = list(look_at_all(names, look, wishes.fanout))
-    results.sort(key=lambda result: names.index(result.host) if len(names) < 1000 else 0)
-    _print(results, wishes)
-    return exit_code(results, wishes.fail_on)
+    kept = _Kept(names, state, wishes, clock)
+    stopped = kept.fill(look or looker(config, state, wishes, clock))
+    if stopped:
+        click.echo(f"Stopped; {len(kept.left())} hosts were not looked at. Go on: --resume", err=True)
+    _print(kept, wishes, clock)
+    return kept.exit_code(wishes.fail_on)
+
+
+class _Kept:
+    """The rows of this run: in memory for a few hosts, in audits/ for a fleet."""
+
+    def __init__(self, names: list[str], state: StateFolder, wishes: Wishes, clock: Clock) -> None:
+        self.names = names
+        self._wanted = set(names)
+        self._clock = clock
+        self._fanout = wishes.fanout
+        self._memory: list[Row] = []
+        self.states: Counter[str] = Counter()
+        self._seen: set[str] = set()
+        self._fell = 0
+        self._file: AuditFile | None = None
+        if wishes.resume:
+            self._file = AuditFile.last(state)
+            for row in self._file.rows(self._wanted):
+                self._count(row)
+        elif len(names) > _FEW:
+            self._file = AuditFile.new(state, clock.time())
+
+    def fill(self, look: Look) -> bool:
+        """Look at every host that is not there yet; return whether the operator stopped it."""
+        left = self.left()
+        progress = Progress(len(left), self._clock)
+        try:
+            for result in all_of(left, look, self._fanout):
+                if isinstance(result, BaseException):
+                    raise result
+                row = row_of(result)
+                self._keep(row)
+                progress.add(row["state"])
+        except KeyboardInterrupt:
+            return True
+        finally:
+            progress.end()
+        return False
+
+    def left(self) -> list[str]:
+        """Return the hosts that were not looked at."""
+        return [name for name in self.names if name not in self._seen]
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows; in the order of the names where that is cheap."""
+        if self._file is not None:
+            yield from self._file.rows(self._wanted)
+            return
+        place = {name: number for number, name in enumerate(self.names)}
+        yield from sorted(self._memory, key=lambda row: place.get(row["host"], 0))
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        if self._file is not None:
+            self._file.add(row)
+        else:
+            self._memory.append(row)
+        self._count(row)
+
+    def _count(self, row: Row) -> None:
+        self._seen.add(row["host"])
+        self.states[row["state"]] += 1
+        self._fell += row["was_ready"] is True and not row["ready"]
+
+    def exit_code(self, fail_on: str) -> int:
+        """Return 0 when all are well, 4 when some are not or were not seen, 6 when none could be looked
+        at.
+        """
+        unseen = len(self.left()) + self.states["unreachable"]
+        if self.names and unseen == len(self.names):
+            return 6
+        bad = {"unreachable": unseen, "new": self._fell}.get(fail_on, len(self.names) - self.states["ready"])
+        return 4 if bad else 0
 
 
 def looker(config: Config, state: StateFolder, wishes: Wishes, clock: Clock) -> Look:
-    """Return the function that looks at one host by its name and never raises but for the state folder."""
+    """Return the function that looks at one host by its name and raises nothing but GuardRefused."""
     dirs, stores = config.record_dirs, config.dump_stores
+    one_at_a_time = threading.Lock()  # a Config is not for several threads
 
     def look(name: str) -> HostResult:
         try:
-            host = config.host(name)
-        except TriggerError as error:
-            return HostResult(name, "unreachable", problem=error.message)
-        asking = Asking(_answers(host), wishes.trust_new, wishes.retry_auth, wishes.accept_identity, stores, clock)
-        try:
+            with one_at_a_time:
+                host = config.host(name)
+            asking = Asking(_answers(host), wishes.trust_new, wishes.retry_auth, wishes.accept_identity, stores, clock)
             result = audit(host, state, dirs, asking)
+            if wishes.export is not None and result.record is not None and result.host_seen:
+                export_record(wishes.export, result.record)
+            return result
         except GuardRefused:
             raise
+        except TriggerError as error:
+            return HostResult(name, "unreachable", problem=error.message)
         except Exception as error:  # a bug with one host must not end the audit of a fleet
             return HostResult(name, "unreachable", problem=f"bug in preflight: {type(error).__name__}: {error}")
-        if wishes.export is not None and result.record is not None and result.host_seen:
-            export_record(wishes.export, result.record)
-        return result
 
     return look
-
-
-def look_at_all(names: Sequence[str], look: Look, fanout: int) -> Iterator[HostResult]:
-    """Yield a result for every name as it is done, `fanout` at a time; on Ctrl-C end with what there is.
-
-    Raises GuardRefused when the state folder cannot be written.
-    """
-    waiting = iter(names)
-    pool = ThreadPoolExecutor(min(fanout, len(names)) or 1, thread_name_prefix="preflight")
-    running: set[Future[HostResult]] = set()
-    try:
-        for name in waiting:
-            running.add(pool.submit(look, name))
-            if len(running) >= fanout:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def exit_code(results: Sequence[HostResult], fail_on: str = "notready") -> int:
-    """Return 0 when all are well, 4 when some are not, 6 when none could be looked at."""
-    if results and all(result.state == "unreachable" for result in results):
-        return 6
-    if fail_on == "unreachable":
-        return 4 if any(result.state == "unreachable" for result in results) else 0
-    if fail_on == "new":
-        return 4 if any(not result.ready and result.old is not None and result.old.ready for result in results) else 0
-    return 0 if all(result.ready for result in results) else 4
 
 
 def _answers(host: Host) -> Callable[[Controller], Answers]:
@@ -135,20 +178,37 @@ def _answers(host: Host) -> Callable[[Controller], Answers]:
     return lambda controller: ControllerSecrets(host, controller, None)
 
 
-def _print(results: Sequence[HostResult], wishes: Wishes) -> None:
-    if wishes.form == "json":
-        text = "".join(json_line(result) + "\n" for result in results)
-    else:
-        colour = wishes.output is None and sys.stdout.isatty()
-        lines = table_lines(results, explain=wishes.explain, colour=colour)
-        if len(results) > 1:
-            lines.append(summary(results))
-        text = "".join(line + "\n" for line in lines)
-    if wishes.output is not None:
-        wishes.output.write_text(text, encoding="utf-8")
-    else:
-        click.echo(text, nl=False)
+def _print(kept: _Kept, wishes: Wishes, clock: Clock) -> None:
+    lines = _lines(kept, wishes, clock)
+    if wishes.output is None:
+        for line in lines:
+            click.echo(line)
+        return
+    with wishes.output.open("w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in lines)
 
 
-def _note(text: str) -> None:
-    click.echo(f"trigger: note: {harmless(text)}", err=True)
+def _lines(kept: _Kept, wishes: Wishes, clock: Clock) -> Iterable[str]:
+    if wishes.fix_plan:
+        return fix_plan(kept.rows(), clock.time())
+    if wishes.form == "html":
+        from trigger.preflight.page import page_lines
+
+        return page_lines(kept.rows, clock.time())
+    machine = {
+        "json": formats.json_lines,
+        "csv": formats.csv_lines,
+        "junit": formats.junit_lines,
+        "prometheus": formats.prometheus_lines,
+    }.get(wishes.form)
+    return _table(kept, wishes) if machine is None else machine(kept.rows())
+
+
+def _table(kept: _Kept, wishes: Wishes) -> Iterator[str]:
+    colour = wishes.output is None and sys.stdout.isatty()
+    width = max((len(name) for name in kept.names), default=0)
+    yield from table_lines(kept.rows(), width, explain=wishes.explain, colour=colour, since_last=wishes.since_last)
+    for name in kept.left():
+        yield f"{name:<{width}}  NOT SEEN     not looked at"
+    if len(kept.names) > 1:
+        yield summary(kept.states)

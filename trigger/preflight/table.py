@@ -4,86 +4,87 @@ rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
-from trigger.preflight.audit import HostResult
-from trigger.preflight.check import ALL_ROUTES, STAGES, Finding, Route, Verdict
-from trigger.preflight.checks import findings_that_matter
-from trigger.text import harmless
+from trigger.preflight.check import ALL_ROUTES, STAGES
+from trigger.preflight.rows import Row, described, failing, worth_reading
 
-_STATES = {"ready": "READY", "not-ready": "NOT READY", "unknown": "UNKNOWN", "unreachable": "UNREACHABLE"}
+STATES = {"ready": "READY", "not-ready": "NOT READY", "unknown": "UNKNOWN", "unreachable": "UNREACHABLE"}
 _COLOURS = {"ready": "green", "not-ready": "red", "unknown": "yellow", "unreachable": "magenta"}
-_MARKS = {Verdict.PASS: "ok", Verdict.WARN: "warn", Verdict.FAIL: "FAIL", Verdict.UNKNOWN: "?"}
-_VERDICT_COLOURS = {Verdict.FAIL: "red", Verdict.WARN: "yellow", Verdict.UNKNOWN: "magenta", Verdict.PASS: "green"}
+_MARKS = {"pass": "ok", "warn": "warn", "fail": "FAIL", "unknown": "?"}
+_VERDICT_COLOURS = {"fail": "red", "warn": "yellow", "unknown": "magenta", "pass": "green"}
 
 
-def host_line(result: HostResult, width: int = 0) -> str:
-    """Return the one line of a host, harmless."""
-    routes = "  ".join(f"{route.value}: {route_words(result, route)}" for route in ALL_ROUTES)
-    name = harmless(result.host).ljust(width)
-    if result.state == "unreachable":
-        routes = _first_failure(result)
-    return f"{name}  {_STATES[result.state]:<11}  {routes}"
+def host_line(row: Row, width: int = 0) -> str:
+    """Return the one line of a host."""
+    routes = "  ".join(f"{route.value}: {route_words(row['routes'].get(route.value, {}))}" for route in ALL_ROUTES)
+    if row["state"] == "unreachable":
+        bad = failing(row)
+        routes = str(row["problem"] or (bad[0]["says"] if bad else "nothing answered"))[:200]
+    return f"{row['host']:<{width}}  {STATES[row['state']]:<11}  {routes}"
 
 
-def route_words(result: HostResult, route: Route) -> str:
-    """Return what a route comes to: ok, or its first stage that fails or is unknown."""
-    stages = result.table.get(route, {})
-    for bad in (Verdict.FAIL, Verdict.UNKNOWN):
+def route_words(stages: Mapping[str, str]) -> str:
+    """Return what a route comes to: ok, warn, or its first stage that fails or is unknown."""
+    for bad in ("fail", "unknown"):
         for stage in STAGES:
-            if stages.get(stage) is bad:
+            if stages.get(stage.value) == bad:
                 return f"{_MARKS[bad]} {stage.value}"
-    return "warn" if Verdict.WARN in stages.values() else "ok"
+    return "warn" if "warn" in stages.values() else "ok"
 
 
-def _first_failure(result: HostResult) -> str:
-    failures = [finding.says for finding in result.findings if finding.verdict is Verdict.FAIL]
-    return harmless(result.problem or (failures[0] if failures else "nothing answered"))[:200]
-
-
-def table_lines(results: Sequence[HostResult], *, explain: bool, colour: bool, details: bool = True) -> list[str]:
-    """Return the table. `details` adds the findings that matter below each host that is not ready or
-    warns.
-    """
+def table_lines(
+    rows: Iterable[Row], width: int, *, explain: bool = False, colour: bool = False, since_last: bool = False
+) -> Iterator[str]:
+    """Yield the table. `since_last` leaves out hosts and findings that are as they were."""
     import click
 
-    width = max((len(harmless(result.host)) for result in results), default=0)
-    lines = []
-    for result in results:
-        line = host_line(result, width)
-        lines.append(click.style(line, fg=_COLOURS[result.state], bold=True) if colour else line)
-        if result.problem:
-            lines.append(f"    note: {harmless(result.problem)}")
-        shown = list(result.findings) if explain else findings_that_matter(list(result.findings)) if details else []
-        for finding in shown:
-            lines += finding_lines(finding, explain=explain, colour=colour)
-    return lines
+    for row in rows:
+        if since_last and not row["changed"] and row["was_ready"] == row["ready"]:
+            continue
+        line = host_line(row, width)
+        yield click.style(line, fg=_COLOURS[row["state"]], bold=True) if colour else line
+        if row["problem"] and row["state"] != "unreachable":
+            yield f"  note  {row['problem']}"
+        if since_last:
+            yield from _changes(row)
+            continue
+        for finding in described(row)["findings"] if explain else worth_reading(row):
+            yield from finding_lines(finding, explain=explain, colour=colour)
 
 
-def finding_lines(finding: Finding, *, explain: bool, colour: bool) -> list[str]:
-    """Return a finding with its remedy; with `explain` also what it decides, why, and where that is
+def finding_lines(finding: Row, *, explain: bool, colour: bool) -> Iterator[str]:
+    """Yield a finding with its remedy; with `explain` also what it decides, why, and where that is
     written.
     """
     import click
 
-    mark = f"{_MARKS[finding.verdict]:<4}"
-    mark = click.style(mark, fg=_VERDICT_COLOURS[finding.verdict]) if colour else mark
-    who = f"{finding.controller}: " if finding.controller else ""
-    lines = [f"  {mark}  {finding.check:<21} {harmless(who + finding.says)}"]
+    mark = f"{_MARKS[finding['verdict']]:<4}"
+    mark = click.style(mark, fg=_VERDICT_COLOURS[finding["verdict"]]) if colour else mark
+    who = f"{finding['controller']}: " if finding.get("controller") else ""
+    yield f"  {mark}  {finding['check']:<22} {who}{finding['says']}"
     if explain:
-        routes = "all routes" if len(finding.routes) == len(ALL_ROUTES) else ", ".join(r.value for r in finding.routes)
-        lines.append(
-            f"        decides: {finding.stage.value} of {routes}" + ("" if finding.decides else " (only warns)")
-        )
-        lines.append(f"        why:     {finding.why}")
-        lines.append(f"        source:  {finding.source}")
-    if finding.verdict is not Verdict.PASS:
-        lines += [f"        {'fix: ' if not n else '     '}{harmless(line)}" for n, line in enumerate(finding.remedy)]
-    return lines
+        routes = "all routes" if len(finding["routes"]) == len(ALL_ROUTES) else ", ".join(finding["routes"])
+        yield f"        decides: {finding['stage']} of {routes}" + ("" if finding["decides"] else " (only warns)")
+        yield f"        why:     {finding['why']}"
+        yield f"        source:  {finding['source']}"
+    for number, line in enumerate(finding.get("remedy", ())):
+        yield f"        {'     ' if number else 'fix: '}{line}"
 
 
-def summary(results: Sequence[HostResult]) -> str:
+def _changes(row: Row) -> Iterator[str]:
+    if row["was_ready"] is None:
+        yield "  new   never looked at before"
+    elif row["was_ready"] != row["ready"]:
+        yield f"  {'better' if row['ready'] else 'WORSE'}  {'ready' if row['was_ready'] else 'not ready'} before"
+    says = {finding["check"]: finding["says"] for finding in row["findings"]}
+    for change in row["changed"]:
+        name = change["check"]
+        yield f"  {change['was']} -> {change['is']}  {name}  {says.get(name.rpartition(': ')[2], '')}".rstrip()
+
+
+def summary(states: Mapping[str, int]) -> str:
     """Return the counts in one line."""
-    counts = {state: sum(result.state == state for result in results) for state in _STATES}
-    words = {"ready": "ready", "not-ready": "not ready", "unknown": "unknown", "unreachable": "unreachable"}
-    return f"{len(results)} hosts: " + ", ".join(f"{counts[s]} {words[s]}" for s in _STATES if counts[s])
+    words = ", ".join(f"{states[state]} {name.lower()}" for state, name in STATES.items() if states.get(state))
+    total = sum(states.values())
+    return f"{total} host{'' if total == 1 else 's'}: {words or 'none looked at'}"

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.lab import guest, processes, ssh
+from tests.lab import guest, packages, processes, ssh
 from tests.lab.bmc import USER, Bmc
 from tests.lab.errors import LabError
 from tests.lab.processes import Process
@@ -35,6 +35,7 @@ _STATE_FILE = "lab.json"
 _PASSWORD_FILE = "bmc.password"  # the name of a file, not a password
 _BOOT_SECONDS = 180.0  # some 7 s on an idle machine; CI machines are not idle
 _HANG_SECONDS = 60.0
+_DEAD_KERNEL = "---[ end Kernel panic"  # neither kdump nor a reboot follows these words
 _READ_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 
 # A SCHED_FIFO 99 loop on the only CPU, without the 5 % that the kernel keeps for others. It starts a second
@@ -80,6 +81,8 @@ class Lab:
         leaves the serial console alone, so that a test can open it by telnet. Unless `detached`, everything
         ends with the thread that called this.
         """
+        if lacking := packages.missing():
+            raise LabError(f"not installed: {' '.join(lacking)}; 'lab.py install' installs them")
         workdir = workdir.resolve()
         _clear(workdir)
         image = guest.build(report)
@@ -88,6 +91,7 @@ class Lab:
         words = f"lab.hostname={name} {kernel_words}".strip()
         # QEMU first: ipmi_sim connects to its serial console once and does not notice when it comes later.
         commands = {"qemu": lab.machine.prepare(image, keys, words), "ipmi_sim": lab.bmc.prepare()}
+        report(f"starting {name}: QEMU and ipmi_sim")
         try:
             for program, command in commands.items():
                 log = workdir / f"{program}.log"
@@ -242,7 +246,8 @@ class Lab:
             f"    ssh: {json.dumps(access | files)}\n"
             "    controllers:\n"
             f"      - {json.dumps(controller | {'password': password})}\n"
-            f"    dump: {json.dumps({'target': DUMP_TARGET})}\n"
+            # The dump is on the guest's own disk: trigger reads it over SFTP when the guest is back.
+            "    dump: {target: auto}\n"
         )
 
     @property
@@ -254,8 +259,11 @@ class Lab:
 
     def _wait(self, what: str, happened: Callable[[], bool], timeout: float) -> None:
         begin = told = time.monotonic()
+        already_said = len(self.console_text())
         while not happened():
             now = time.monotonic()
+            if _DEAD_KERNEL in self.console_text()[already_said:]:
+                raise LabError(f"waiting for {what}: the kernel panicked\n{self._last_console_lines()}")
             if ended := [process for process in self.running if not process.is_running()]:
                 raise LabError(f"waiting for {what}: {self._obituary(ended[0])}")
             if now - begin > timeout:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab import cpio
+from tests.lab import cpio, packages
 from tests.lab.errors import LabError
 
 Report = Callable[[str], None]
@@ -86,6 +86,14 @@ def _only_one_builder(cache: Path) -> Iterator[None]:
 
 
 def _kernel_tree(cache: Path, report: Report) -> Path:
+    try:
+        return _downloaded_kernel(cache, report)
+    except LabError:  # without package lists, or with lists that name a version that is gone
+        packages.update_lists(report)
+        return _downloaded_kernel(cache, report)
+
+
+def _downloaded_kernel(cache: Path, report: Report) -> Path:
     package = _kernel_package(cache)
     tree = cache / package
     if tree.exists():
@@ -111,7 +119,7 @@ def _kernel_package(cache: Path) -> str:
         return found.group(1)
     if cached := sorted(cache.glob("linux-image-*")):
         return cached[-1].name
-    raise LabError(f"apt knows no {_KERNEL_METAPACKAGE}: run 'apt-get update' and check sources.list")
+    raise LabError(f"apt knows no {_KERNEL_METAPACKAGE}: is this Debian on amd64, with its own sources?")
 
 
 def _fingerprint(kernel: Path) -> str:

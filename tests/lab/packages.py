@@ -32,6 +32,8 @@ PACKAGES = (
 
 def missing() -> list[str]:
     """Return the packages that are not installed."""
+    if shutil.which("dpkg-query") is None or shutil.which("apt-get") is None:
+        raise LabError("the lab is built from Debian packages, and this machine has no dpkg or apt-get")
     told = subprocess.run(
         ["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package}\n", *PACKAGES],
         capture_output=True, text=True, check=False,
@@ -42,8 +44,6 @@ def missing() -> list[str]:
 
 def install(report: Report) -> None:
     """Install what is missing; do nothing when nothing is."""
-    if shutil.which("apt-get") is None:
-        raise LabError("the lab needs Debian's apt-get, which this machine does not have")
     wanted = missing()
     if not wanted:
         report("everything is installed")
@@ -51,20 +51,30 @@ def install(report: Report) -> None:
     report(f"installing {' '.join(wanted)}")
     # The lists may be absent (a fresh container) or stale (a removed version): then update, and once more.
     if _apt("install", "--no-install-recommends", *wanted).returncode:
-        report("updating the package lists")
-        _apt("update")
+        update_lists(report)
         done = _apt("install", "--no-install-recommends", *wanted)
         if done.returncode:
-            last = (done.stderr or done.stdout).strip().splitlines()[-3:]
-            raise LabError(f"apt-get cannot install {' '.join(wanted)}: {' '.join(last)}")
+            raise LabError(f"apt-get cannot install {' '.join(wanted)}: {_last_words(done)}")
     if still := missing():
         raise LabError(f"apt-get said yes, yet these are not installed: {' '.join(still)}")
+
+
+def update_lists(report: Report) -> None:
+    """Fetch apt's package lists."""
+    report("updating the package lists")
+    done = _apt("update")
+    if done.returncode:
+        raise LabError(f"apt-get update failed: {_last_words(done)}")
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
 
 
 def _apt(*words: str) -> subprocess.CompletedProcess[str]:
     as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     if as_root and shutil.which("sudo") is None:
-        raise LabError(f"installing needs root: apt-get install {' '.join(missing())}")
+        raise LabError(f"this needs root: apt-get {' '.join(words)}")
     # Another apt-get may be at work: wait for it.
     command = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     return subprocess.run(

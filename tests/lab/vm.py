@@ -38,7 +38,7 @@ class Machine:
         _make_disk(disk)
         # The kernel unpacks one archive after the other: the guest's own secrets come last.
         initrd.write_bytes(image.initrd.read_bytes() + _secrets(keys))
-        command = ["qemu-system-x86_64", "-name", self.workdir.name, "-nodefaults", "-no-user-config"]
+        command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config"]
         # Without rdrand the guest's sshd waits 10 s for random numbers.
         command += ["-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", str(_MEMORY_MB), "-smp", "1"]
         command += ["-display", "none", "-rtc", "base=utc", "-uuid", str(self.guid)]
@@ -49,7 +49,7 @@ class Machine:
         forward = f"hostfwd=tcp:127.0.0.1:{self.ssh_port}-:22"
         command += ["-netdev", f"user,id=net0,restrict=on,ipv6=off,{forward}"]
         command += ["-device", "virtio-net-pci,netdev=net0,romfile="]
-        command += ["-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"]
+        command += ["-drive", f"file={_quoted(disk)},format=raw,if=virtio,cache=unsafe"]
         return command + self._bmc_and_console()
 
     def _bmc_and_console(self) -> list[str]:
@@ -57,7 +57,12 @@ class Machine:
         serial = f"socket,id=serial0,host=127.0.0.1,port={self.console_port},server=on,wait=off,telnet=on"
         options = ["-chardev", system, "-device", "ipmi-bmc-extern,id=bmc0,chardev=ipmi0"]
         options += ["-device", "isa-ipmi-kcs,bmc=bmc0"]
-        return [*options, "-chardev", f"{serial},logfile={self.console_log}", "-serial", "chardev:serial0"]
+        return [*options, "-chardev", f"{serial},logfile={_quoted(self.console_log)}", "-serial", "chardev:serial0"]
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as a value among QEMU's comma-separated options."""
+    return str(path).replace(",", ",,")
 
 
 def _make_disk(disk: Path) -> None:

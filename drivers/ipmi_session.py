@@ -160,27 +160,34 @@ class IpmiSession(RmcpPlus):
 
         Raises TimeoutError. Never for a message that acts.
         """
-        begun, wait = sent_at or monotonic(), self._wait_time
+        begun = last = sent_at or monotonic()
+        wait = self._wait_time
         for sent in range(resends + 1):
             if sent:
                 self._unclean = True
             if sent or sent_at is None:
+                last = monotonic()
                 send()
             answer = self._await(accept, monotonic() + wait)
             if answer is not None:
-                self._learn_speed((monotonic() - begun) * (sent + 1), clean=sent == 0)
+                self._learn_speed(monotonic() - begun, monotonic() - last, sent + 1)
                 return answer
             if monotonic() >= self._end:
                 break
             wait = min(wait * 1.5, LONGEST_WAIT)
         raise TimeoutError
 
-    def _learn_speed(self, seconds: float, *, clean: bool) -> None:
-        # Karn: an answer to a message that was sent twice tells no round trip. Until one is known, the time that a
-        # slow controller needs for all the copies is what it may keep the next message waiting.
-        if clean or not self._speed_known:
-            self._speed_known = self._speed_known or clean
-            self._wait_time = min(LONGEST_WAIT, max(SHORTEST_WAIT, 1.5 * seconds + 0.15))
+    def _learn_speed(self, since_first: float, since_last: float, copies: int) -> None:
+        """Set how long the next answer is waited for, by how long one took (seconds) and how many copies were sent.
+
+        After several copies nobody knows which one was answered (Karn). An answer right after the last of them
+        means that the others were lost; a later one, that this controller is slow and is still busy with the rest.
+        """
+        if copies > 1 and self._speed_known:
+            return
+        self._speed_known = copies == 1
+        took = since_last if since_last < 0.15 else since_first * copies
+        self._wait_time = min(LONGEST_WAIT, max(SHORTEST_WAIT, 1.5 * took + 0.15))
 
     # -- requests within the session ---------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from drivers.redfish_body import known_text, local_path
 from drivers.redfish_connection import Lost
-from drivers.redfish_log import read_logs
 from drivers.redfish_outcome import judge
 from drivers.redfish_session import NotThere, RedfishSession
 from drivers.redfish_system import Reset, System, choose, members, read_system, text, with_action_info
@@ -35,6 +34,7 @@ class RedfishDriver(Driver):
         self.session = RedfishSession(controller, options)
         self._system_uri = ""
         self._shot: Reset | None = None
+        self._fired = False
 
     def probe(self, deadline: Deadline) -> Probe:
         """Log in, and read what the record does not know already. See Driver.probe."""
@@ -48,7 +48,7 @@ class RedfishDriver(Driver):
         extra: tuple[str, ...] = ()
         if reset.action_info:
             reset, extra = self._ask_action_info(reset, deadline)
-        elif not self.options.known:
+        elif not firmware:
             firmware, extra = self._firmware(system, deadline)
         system = replace(system, reset=reset, identity=self._identity(system, firmware))
         self._system_uri, self._shot = system.uri, reset
@@ -63,8 +63,10 @@ class RedfishDriver(Driver):
 
     def send_nmi(self, deadline: Deadline) -> Accepted:
         """POST the reset once. See SendsNmi.send_nmi; the allow-list is in drivers/redfish_outcome.py."""
-        if self._shot is None:
-            raise DriverError(f"{self.controller.name}: send_nmi without a probe. Nothing was sent.")
+        if self._shot is None or self._fired:
+            why = "has sent its one NMI" if self._fired else "sends on the connection that probe opens"
+            raise RuntimeError(f"{self.controller.name}: this driver {why}; nothing was sent now")
+        self._fired = True
         where = f"{self.controller.name}: {self.session.url}{self._shot.uri}"
         try:
             answer = self.session.request("POST", self._shot.uri, deadline, self._shot.body)
@@ -83,6 +85,8 @@ class RedfishDriver(Driver):
 
         `since` is in seconds since the epoch on the controller's own clock: older entries are left out.
         """
+        from drivers.redfish_log import read_logs  # no fire needs it
+
         system = read_system(self._system_uri, self.session.get(self._need_system(), deadline))
         return read_logs(self.session, system, deadline, newest, since)
 

@@ -296,8 +296,9 @@ class _TimedReader(io.RawIOBase):
 
 
 def plain_fingerprint(text: str) -> str:
-    """Return a SHA-256 fingerprint as 64 lower-case hex digits, whatever punctuation it was written with."""
-    return text.lower().removeprefix("sha256:").replace(":", "").replace(" ", "")
+    """Return a SHA-256 fingerprint as 64 lower-case hex digits, whatever its punctuation; "" when it is none."""
+    plain = text.lower().removeprefix("sha256:").replace(":", "").replace(" ", "")
+    return plain if len(plain) == 64 else ""
 
 
 def expiry(certificate: bytes) -> float:

@@ -51,6 +51,7 @@ class CliDriver(Driver):
         self._where = f"{controller.name}: ssh://{controller.address}:{controller.port or 22}"
         self._shell: Shell | None = None
         self._prefix: str | None = None
+        self._fired = False
 
     def probe(self, deadline: Deadline) -> Probe:
         """Log in, wait for the prompt, and ask who the machine is. See Driver.probe."""
@@ -77,14 +78,16 @@ class CliDriver(Driver):
             ),
             power=power,
             nmi_allowed=None,
-            learned={"host_key": key, "serial": identity.serial, "transport": "ssh"},
+            learned={"fingerprint": key, "serial": identity.serial, "transport": "ssh"},
             warnings=self._warnings(power),
         )
 
     def send_nmi(self, deadline: Deadline) -> Accepted:
         """Type the command once. See SendsNmi.send_nmi; what counts as refused is in the dialect."""
-        if self._shell is None or self._prefix is None:
-            raise DriverError(f"{self._where}: send_nmi without a probe. Nothing was sent.")
+        if self._prefix is None or self._fired:
+            why = "has sent its one NMI" if self._fired else "types on the connection that probe opens"
+            raise RuntimeError(f"{self._where}: this driver {why}; nothing was sent now")
+        self._fired = True
         try:
             said = self._ask(self._dialect.nmi, deadline)
         except _Lost as error:
@@ -120,22 +123,26 @@ class CliDriver(Driver):
     def _peer(self) -> ShellPeer:
         from trigger.ssh import ShellPeer
 
-        controller, known = self.controller, self.options.known
-        recorded = known.get("host_key")
+        controller = self.controller
         return ShellPeer(
             name=controller.name,
             address=controller.address,
             port=controller.port or 22,
             user=controller.user,
             password=self.options.secrets.password,
-            host_key=str(controller.options.get("host_key") or recorded or ""),
+            host_key=self._pinned(),
             accept_new=self.options.accept_new,
             legacy=controller.options.get("legacy_ssh") is True,
         )
 
+    def _pinned(self) -> str:
+        """Return the host key of the configuration, else of the record (a TLS fingerprint there is none), else ""."""
+        recorded = str(self.options.known.get("fingerprint", ""))
+        configured = str(self.controller.options.get("host_key", ""))
+        return configured or (recorded if recorded.startswith("SHA256:") else "")
+
     def _warnings(self, power: Power) -> tuple[str, ...]:
-        pinned = self.controller.options.get("host_key") or self.options.known.get("host_key")
-        new = self._shell is not None and self._shell.host_key != pinned
+        new = self._shell is not None and self._shell.host_key != self._pinned()
         return (
             *(
                 (f"the host key is new; accepted as asked, {self._shell.host_key}",)
@@ -147,7 +154,8 @@ class CliDriver(Driver):
 
     def _ask(self, command: str, deadline: Deadline) -> str:
         """Type `command` once and return what is printed before the next prompt, without the echo."""
-        assert self._shell is not None
+        if self._shell is None:
+            raise _Lost("it is closed")
         line = f"{self._prefix or ''}{command}"
         try:
             self._shell.write(line.encode() + b"\r")

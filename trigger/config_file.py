@@ -26,7 +26,6 @@ from trigger.yaml_nodes import Branch, Problem, Problems
 _MAX_BYTES = 64 * 1024 * 1024
 _NEXT = "Nothing was sent. Name the right file with --config or TRIGGER_CONFIG."
 _KEY = r"""(?:[A-Za-z0-9][A-Za-z0-9._-]*|"[^"\\\n]+"|'[^'\n]+')"""
-_HOSTS_LINE = re.compile(r"(?m)^hosts:(?: +#.*| *)$")
 # Control characters, and the line breaks that YAML 1.1 knows and no editor shows (U+0085, U+2028, U+2029).
 _UNREADABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
@@ -150,47 +149,50 @@ def _decoded(content: bytes, name: str) -> str:
 
 def in_pieces(text: str, name: str) -> ConfigFile | None:
     """Return the file cut into entries, or None when it is written in a way that cannot be cut safely."""
-    hosts = _HOSTS_LINE.search(text)
-    if hosts is None:
+    lines = text.split("\n")
+    at = next((index for index, line in enumerate(lines) if re.fullmatch(r"hosts:(?: +#.*| *)", line)), None)
+    if at is None:
         return None
-    after = re.compile(r"(?m)^[^ \n#]").search(text, hosts.end())
-    end = after.start() if after else len(text)
-    line = text.count("\n", 0, hosts.start()) + 1
-    entries = _entries(text[hosts.end() + 1 : end], line + 1, name)
+    starts, end = _cut(lines, at + 1)
+    entries = [
+        Entry(key.strip("\"'"), start + 1, name, "\n".join(lines[start:stop]))
+        for (start, key), (stop, _) in zip(starts, [*starts[1:], (end, "")], strict=True)
+    ]
     if not entries or not yaml_nodes.well_formed(entry.text for entry in entries):
         return None
     # The rest, with the entries' lines left empty, must have `hosts` at that very line and nothing in it.
-    rest = text[: hosts.end()] + "\n" * text.count("\n", hosts.end(), end) + text[end:]
+    rest = [*lines[: at + 1], *[""] * (end - at - 1), *lines[end:]]
     try:
-        parsed = _top(rest, name)
+        parsed = _top("\n".join(rest), name)
     except ConfigError:
         return None
     empty = parsed.top.get("hosts")
-    if empty is None or empty.line != line or empty.node.value != "" or len(parsed.problems):
+    if empty is None or empty.line != at + 1 or empty.node.value != "" or len(parsed.problems):
         return None  # also for two `hosts:` and the like: composing the whole file explains it better
     parsed.entries = entries
     return parsed
 
 
-def _entries(block: str, first_line: int, name: str) -> list[Entry]:
-    """Return the entries of the block below `hosts:`, which begins on `first_line`; empty when a line does not fit."""
-    first = re.search(r"(?m)^( +)[^ #\n]", block)
-    if first is None:
-        return []
-    indent = len(first[1])
-    starts = list(re.finditer(rf"(?m)^ {{{indent}}}({_KEY}):(?: .*)?$", block))
-    # Any other line that is not blank, not a comment and not further in would belong to no entry.
-    outermost = re.findall(rf"(?m)^ {{0,{indent}}}[^ #\n]", block)
-    if len(outermost) != len(starts):
-        return []
-    entries = []
-    line, counted = first_line, 0
-    for start, end in zip(starts, [*(start.start() for start in starts[1:]), len(block)], strict=True):
-        line += block.count("\n", counted, start.start())
-        counted = start.start()
-        quote = start[1][0] in "\"'"
-        entries.append(Entry(start[1][1:-1] if quote else start[1], line, name, block[counted:end]))
-    return entries
+def _cut(lines: list[str], begin: int) -> tuple[list[tuple[int, str]], int]:
+    """Return (line, key) of each entry from line `begin` on, counted from 0, and the line behind the last entry.
+
+    No entries when a line is neither an entry's key, nor further in, nor empty, nor a comment.
+    """
+    starts: list[tuple[int, str]] = []
+    indent = 0
+    for index in range(begin, len(lines)):
+        rest = lines[index].lstrip(" ")
+        column = len(lines[index]) - len(rest)
+        if not rest or rest[0] == "#" or 0 < indent < column:
+            continue
+        if not column:
+            return starts, index
+        indent = indent or column
+        key = re.match(rf"({_KEY}):(?: |$)", rest)
+        if key is None or column != indent:
+            return [], index
+        starts.append((index, key[1]))
+    return starts, len(lines)
 
 
 # --- whole ----------------------------------------------------------------------------------------------------

@@ -232,6 +232,29 @@ class DriverConformance:
         report(type(self).__name__, seed, table)
         assert not broken, "\n".join(broken)
 
+    def test_a_second_request_is_never_sent(self) -> None:
+        """One driver sends one NMI, whatever its caller does: a second call raises, and not Refused."""
+        for fault in ("healthy", "silent"):
+            simulator = self.start(fault)
+            try:
+                with self.driver(simulator, fault) as driver:
+                    driver.probe(Deadline(self.probe_s))
+                    _fire(driver, self.patience_s)
+                    assert _fire(driver, self.patience_s)[0] == "unknown"
+            finally:
+                simulator.close()
+            assert simulator.deliveries() == 1
+
+    def test_nothing_is_sent_without_a_probe(self) -> None:
+        """`send_nmi` neither logs in nor connects."""
+        simulator = self.start("healthy")
+        try:
+            with self.driver(simulator, "healthy") as driver:
+                assert _fire(driver, self.patience_s)[0] == "unknown"
+        finally:
+            simulator.close()
+        assert simulator.deliveries() == 0
+
     def test_the_constructor_opens_nothing(self) -> None:
         """A driver is made without a packet, and closed without having been opened."""
         simulator = self.start("closed-port")

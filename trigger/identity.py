@@ -38,12 +38,34 @@ _SHARED_UUIDS = frozenset(
 # folded.
 _NO_SERIALS = frozenset(
     {
-        "to be filled by o.e.m.", "default string", "not specified", "not applicable",
-        "not available", "system serial number", "chassis serial number", "base board serial number", "none",
-        "n/a", "na", "null", "unknown", "invalid", "empty", "oem", "o.e.m.", "default", "undefined",
-        "0123456789", "1234567890", "123456789", "12345678", "unset", "not present", "no serial number",
+        "to be filled by o.e.m.",
+        "default string",
+        "not specified",
+        "not applicable",
+        "not available",
+        "system serial number",
+        "chassis serial number",
+        "base board serial number",
+        "none",
+        "n/a",
+        "na",
+        "null",
+        "unknown",
+        "invalid",
+        "empty",
+        "oem",
+        "o.e.m.",
+        "default",
+        "undefined",
+        "0123456789",
+        "1234567890",
+        "123456789",
+        "12345678",
+        "unset",
+        "not present",
+        "no serial number",
     }
-)  # fmt: skip
+)
 
 
 def compare_identities(expected: Identity, found: Identity) -> tuple[Match, str]:

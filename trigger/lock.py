@@ -64,7 +64,7 @@ def _bind(key: str, host: str) -> socket.socket:
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | getattr(socket, "SOCK_CLOEXEC", 0))
     try:
         lock.bind(_name(key))
-        lock.listen(8)  # so that another can connect and read our credentials; nobody ever accepts
+        lock.listen(4096)  # so that others can connect and read our credentials; nobody ever accepts them
     except OSError:
         lock.close()
         raise GuardRefused(

@@ -78,7 +78,7 @@ class TestIloCli(DriverConformance):
         controller = cli_controller(simulator)
         known: dict[str, object] = {}
         if fault == "changed-certificate":
-            known = {"host_key": controller.options["host_key"]}
+            known = {"fingerprint": controller.options["host_key"]}
             controller = cli_controller(simulator, host_key="")
         return self.kind(controller, DriverOptions(secrets=Answers(), known=known))
 
@@ -142,7 +142,7 @@ def test_what_is_typed_and_understood(
     assert probe.identity.serial == ITS_IDENTITY.serial
     assert probe.identity.hostname == "server42"
     assert probe.power is Power.ON
-    assert probe.learned["host_key"] == host_key().get_fingerprint("sha256")
+    assert probe.learned["fingerprint"] == host_key().get_fingerprint("sha256")
 
 
 def test_keyboard_interactive_is_a_password_too(start: Start) -> None:
@@ -174,7 +174,7 @@ def test_an_unknown_host_key_is_shown_and_nobody_logs_in(start: Start) -> None:
 
 def test_a_changed_host_key_is_never_adopted_silently(start: Start) -> None:
     server = start(fault="changed-certificate")
-    known: dict[str, object] = {"host_key": host_key().get_fingerprint("sha256")}
+    known: dict[str, object] = {"fingerprint": host_key().get_fingerprint("sha256")}
     with ilo(server, host_key="", known=known) as driver, pytest.raises(Untrusted, match="has changed"):
         driver.probe(Deadline(5))
     assert server.tried == []

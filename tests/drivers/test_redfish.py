@@ -185,7 +185,7 @@ def test_fujitsu_oem_action_where_the_standard_one_lists_no_nmi(start: Start) ->
 
 def test_send_nmi_without_a_probe_sends_nothing(start: Start) -> None:
     server = start()
-    with pytest.raises(DriverError, match="Nothing was sent"):
+    with pytest.raises(RuntimeError, match="nothing was sent"):
         redfish(server).send_nmi(Deadline(1))
     assert server.connections == 0
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import CONFIRMED, Bench, finish, until
+
+from tests.e2e.program import Bench, finish, until
 
 Benches = Callable[..., Bench]
 
@@ -61,7 +62,7 @@ def test_a_refusal_delivers_nothing_and_leaves_no_open_fire(bench: Benches) -> N
     b = bench(refuse=0xCC)
     result = b.nmi()
     assert result.code == 6, result.err
-    assert "0xCC" in result.err
+    assert "0xcc" in result.err
     assert result.event("Finished")["sent"] == "no"
     assert b.machine.delivered() == 0
     assert b.nmi().code == 6
@@ -88,8 +89,8 @@ def test_no_wait_then_wait_equals_one_run(bench: Benches) -> None:
     refused = b.nmi()
     assert refused.code == 5
     assert "open fire" in refused.err
-    assert "trigger wait server42" in refused.err
-    waited = b.run("wait", "server42", "--json")
+    assert f"trigger wait {b.host}" in refused.err
+    waited = b.run("wait", b.host, "--json")
     assert waited.code == 0, waited.err
     assert waited.event("DumpFound")["state"] == "verified"
     assert b.machine.delivered() == 1
@@ -97,21 +98,21 @@ def test_no_wait_then_wait_equals_one_run(bench: Benches) -> None:
 
 def test_kill_after_firing_leaves_an_open_fire(bench: Benches) -> None:
     b = bench(nmi_answer_delay=30.0)
-    process = b.start("nmi", "server42", "--json", *CONFIRMED)
+    process = b.start("nmi", b.host, "--json", *b.confirmed())
     until(lambda: b.machine.delivered() == 1, "the NMI arrives")
     process.send_signal(signal.SIGKILL)
     finish(process)
     refused = b.nmi()
     assert refused.code == 5
     assert "may have been sent" in refused.err
-    assert "trigger wait server42" in refused.err
-    assert b.run("wait", "server42", "--json").code == 0
+    assert f"trigger wait {b.host}" in refused.err
+    assert b.run("wait", b.host, "--json").code == 0
     assert b.machine.delivered() == 1
 
 
 def test_kill_before_the_request_arrives_is_the_same(bench: Benches) -> None:
     b = bench(lose_replies=-1)
-    process = b.start("nmi", "server42", *CONFIRMED)
+    process = b.start("nmi", b.host, *b.confirmed())
     until(lambda: any(line["event"] == "Firing" for line in b.journal()), "Firing is in the journal")
     process.send_signal(signal.SIGKILL)
     finish(process)
@@ -120,19 +121,19 @@ def test_kill_before_the_request_arrives_is_the_same(bench: Benches) -> None:
 
 def test_the_first_ctrl_c_while_waiting_detaches(bench: Benches) -> None:
     b = bench(dump_seconds=6.0)
-    process = b.start("nmi", "server42", "--json", *CONFIRMED)
+    process = b.start("nmi", b.host, "--json", *b.confirmed())
     until(lambda: any(line["event"] == "Fired" for line in b.journal()), "Fired is in the journal")
     process.send_signal(signal.SIGINT)
     result = finish(process, 10)
     assert result.code == 10, result.err
-    assert "trigger wait server42" in result.err
-    assert b.run("wait", "server42").code == 0
+    assert f"trigger wait {b.host}" in result.err
+    assert b.run("wait", b.host).code == 0
     assert b.machine.delivered() == 1
 
 
 def test_ctrl_c_before_the_fire_sends_nothing(bench: Benches) -> None:
     b = bench(delay=4.0)
-    process = b.start("nmi", "server42", "--json", *CONFIRMED)
+    process = b.start("nmi", b.host, "--json", *b.confirmed())
     until(lambda: any(line["event"] == "Planned" for line in b.journal()), "Planned is in the journal")
     process.send_signal(signal.SIGINT)
     result = finish(process, 10)
@@ -144,7 +145,7 @@ def test_ctrl_c_before_the_fire_sends_nothing(bench: Benches) -> None:
 @pytest.mark.parametrize(
     ("switches", "arguments", "code", "words"),
     [
-        ({"reported_guid": "00c0ffee-0000-4000-8000-00000000beef"}, (), 5, "not the one of server42"),
+        ({"reported_guid": "00c0ffee-0000-4000-8000-00000000beef"}, (), 5, "not the one of server42-"),
         ({"host": "healthy"}, (), 5, "is alive"),
         ({"host": "healthy", "ssh": "banner"}, (), 5, "is alive"),
         ({"power": "off"}, (), 4, "powered off"),
@@ -166,27 +167,27 @@ def test_the_guard_refuses_and_nothing_is_delivered(
 
 def test_without_a_record_it_needs_an_override_with_a_reason(bench: Benches) -> None:
     b = bench()
-    first = b.run("nmi", "server42", "--confirm", "server42")
+    first = b.run("nmi", b.host, "--confirm", b.host)
     assert first.code == 5
     assert "--override no-record --reason 'WHY'" in first.err
-    assert b.run("nmi", "server42", "--confirm", "server42", "--override", "no-record").code == 5
+    assert b.run("nmi", b.host, "--confirm", b.host, "--override", "no-record").code == 5
     assert b.machine.delivered() == 0
 
 
 def test_without_a_terminal_nothing_is_assumed(bench: Benches) -> None:
     b = bench()
-    result = b.run("nmi", "server42")
+    result = b.run("nmi", b.host)
     assert result.code == 5
-    assert "--confirm server42" in result.err
+    assert f"--confirm {b.host}" in result.err
     assert b.machine.requests() == {} or sum(b.machine.requests().values()) == 0
 
 
 def test_dry_run_sends_nothing_and_exits_as_the_guard_would(bench: Benches) -> None:
     b = bench()
-    refused = b.run("nmi", "server42", "--dry-run")
+    refused = b.run("nmi", b.host, "--dry-run")
     assert refused.code == 5
     assert "no-record" in refused.err
-    passed = b.run("nmi", "server42", "--dry-run", "--override", "no-record", "--reason", "x")
+    passed = b.run("nmi", b.host, "--dry-run", "--override", "no-record", "--reason", "x")
     assert passed.code == 0, passed.err
     assert "Nothing was sent" in passed.err
     assert b.machine.delivered() == 0
@@ -196,8 +197,8 @@ def test_dry_run_sends_nothing_and_exits_as_the_guard_would(bench: Benches) -> N
 def test_one_controller_under_two_names_in_two_shells(bench: Benches) -> None:
     b = bench(nmi_answer_delay=3.0)
     other = b.folder / "other.yaml"
-    other.write_text(b.config.read_text().replace("server42:", "alias42:"))
-    process = b.start("nmi", "server42", "--json", *CONFIRMED)
+    other.write_text(b.config.read_text().replace(f"{b.host}:", "alias42:"))
+    process = b.start("nmi", b.host, "--json", *b.confirmed())
     until(lambda: b.machine.delivered() == 1, "the NMI arrives")
     words = ("--confirm", "alias42", "--override", "no-record", "--reason", "x", "--config", str(other))
     second = b.run("nmi", "alias42", *words)
@@ -211,14 +212,14 @@ def test_one_controller_under_two_names_in_two_shells(bench: Benches) -> None:
 
 def test_a_pattern_is_a_usage_error(bench: Benches) -> None:
     b = bench()
-    result = b.run("nmi", "server[42-43]", "--confirm", "server42")
+    result = b.run("nmi", "server[42-43]", "--confirm", b.host)
     assert result.code == 2
     assert "exactly one host" in result.err
 
 
 def test_a_terminal_is_asked_and_the_typed_name_accepts(bench: Benches) -> None:
     b = bench()
-    assert typed(b, "server42\n") == 0
+    assert typed(b, f"{b.host}\n") == 0
     assert b.machine.delivered() == 1
 
 
@@ -235,7 +236,7 @@ def typed(b: Bench, answer: str) -> int:
         os.chdir(b.folder)
         import sys
 
-        os.execve(sys.executable, [sys.executable, "-m", "trigger", "nmi", "server42"], b.environment())
+        os.execve(sys.executable, [sys.executable, "-m", "trigger", "nmi", b.host], b.environment())
     seen = b""
     try:
         while b"Type its name" not in seen:
@@ -253,11 +254,11 @@ def typed(b: Bench, answer: str) -> int:
 
 def test_closed_output_never_disturbs_the_run(bench: Benches) -> None:
     b = bench()
-    process = b.start("nmi", "server42", "--json", *CONFIRMED)
+    process = b.start("nmi", b.host, "--json", *b.confirmed())
     assert process.stdout is not None
     process.stdout.close()
     assert process.wait(60) == 0
     assert b.machine.delivered() == 1
-    assert json.loads((b.state / "hosts/server42/journal.jsonl").read_text().splitlines()[-1])["exit_code"] == 0
+    assert json.loads((b.state / f"hosts/{b.host}/journal.jsonl").read_text().splitlines()[-1])["exit_code"] == 0
     assert process.stderr is not None
     process.stderr.close()

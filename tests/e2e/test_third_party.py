@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import CONFIRMED, Bench
+
+from tests.e2e.program import Bench
 
 Benches = Callable[..., Bench]
 
@@ -66,7 +67,7 @@ def with_acme(b: Bench) -> Path:
     b.config.write_text(
         f"""
 hosts:
-  server42:
+  {b.host}:
     identity: {{uuid: {uuid}}}
     controllers:
       - driver: acme
@@ -85,7 +86,7 @@ def b(bench: Benches) -> Bench:
 def test_a_separately_installed_driver_fires(b: Bench) -> None:
     b.extra["PYTHONPATH"] = str(install(b.folder, "acme_one"))
     counted = with_acme(b)
-    result = b.run("nmi", "server42", "--json", "--no-wait", *CONFIRMED)
+    result = b.run("nmi", b.host, "--json", "--no-wait", *b.confirmed())
     assert result.code == 0, result.err
     assert result.event("Fired")["answer"] == "acme says yes"
     assert counted.read_text() == "NMI\n"
@@ -100,7 +101,7 @@ def test_a_name_that_two_packages_claim_is_an_error_naming_both(b: Bench) -> Non
     install(b.folder, "acme_one")
     b.extra["PYTHONPATH"] = str(install(b.folder, "acme_two"))
     counted = with_acme(b)
-    result = b.run("nmi", "server42", "--no-wait", *CONFIRMED)
+    result = b.run("nmi", b.host, "--no-wait", *b.confirmed())
     assert result.code == 3, result.err
     assert "acme_one and acme_two" in result.err.replace("-", "_")
     assert not counted.exists()
@@ -109,7 +110,7 @@ def test_a_name_that_two_packages_claim_is_an_error_naming_both(b: Bench) -> Non
 
 def test_an_unknown_driver_is_named_with_a_suggestion(b: Bench) -> None:
     b.config.write_text(b.config.read_text().replace("driver: ipmi", "driver: ipmy"))
-    result = b.run("nmi", "server42", "--no-wait", *CONFIRMED)
+    result = b.run("nmi", b.host, "--no-wait", *b.confirmed())
     assert result.code == 3
     assert "'ipmy'" in result.err
     assert "'ipmi'" in result.err

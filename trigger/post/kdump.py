@@ -185,9 +185,10 @@ def prove(data: Metered, header: Header, facts: DumpFacts) -> DumpFacts:
         raise Malformed("its erase information lies past its end", "truncated")
     pages = count_pages(data, header)
     facts = replace(facts, pages=pages)
+    first_data = _first_data(data, header, pages)
     if pages == 0:
-        return replace(facts, complete=Complete.NO, fault="cut", reason="its bitmap names no page at all")
-    end = _end_of_pages(data, header, pages)
+        return replace(facts, complete=Complete.YES, reason="no page is in this part of the split dump")
+    end = _end_of_pages(data, header, pages, first_data)
     slack = data.size - end - max(0, header.eraseinfo[1])
     reason = f"all {pages} pages have descriptors and the last one ends inside the file"
     if slack > 0:
@@ -197,44 +198,77 @@ def prove(data: Metered, header: Header, facts: DumpFacts) -> DumpFacts:
 
 def count_pages(data: Metered, header: Header) -> int:
     """Count the bits of the second bitmap; for one part of a split dump, those within its range."""
-    first, end = header.split or (0, header.max_mapnr)
-    end = min(end, header.max_mapnr)
     half = header.bitmap_blocks * header.block_size // 2
     if half * 8 < header.max_mapnr:
         raise Malformed(f"its bitmap is too small for {header.max_mapnr} page frames")
+    first, end = header.split or (0, header.max_mapnr)
+    end = min(end, header.max_mapnr)
     if first > end:
         raise Malformed(f"it says that it holds the page frames {first} to {end}")
+    if header.descriptors > data.size:
+        raise Malformed(f"it has {data.size} bytes, but its headers need {header.descriptors}", "truncated")
+    return _count_bits(data, header.bitmap2, first, end)
+
+
+def _count_bits(data: Metered, bitmap: int, first: int, end: int) -> int:
+    """Count the bits `first` to `end` of the bitmap at that offset; the lowest bit of a byte comes first."""
     length = (end + 7) // 8 - first // 8
     if length > _BITMAP_LIMIT:
         raise TooMuch(f"its bitmap of {length} bytes is larger than any that is read")
-    if header.descriptors > data.size:
-        raise Malformed(f"it has {data.size} bytes, but its headers need {header.descriptors}", "truncated")
     data.allow(length)
-    start = header.bitmap2 + first // 8
-    pages = 0
+    count = 0
     for done in range(0, length, _BITMAP_PIECE):
-        bits = int.from_bytes(data.exactly(start + done, min(_BITMAP_PIECE, length - done)), "little")
+        size = min(_BITMAP_PIECE, length - done)
+        bits = int.from_bytes(data.exactly(bitmap + first // 8 + done, size), "little")
         if done == 0:
             bits &= -1 << (first % 8)
-        if done + _BITMAP_PIECE >= length:
+        if done + size == length:
             bits &= (1 << (end - (first // 8 + done) * 8)) - 1
-        pages += bits.bit_count()
-    return pages
+        count += bits.bit_count()
+    return count
 
 
-def _end_of_pages(data: Metered, header: Header, pages: int) -> int:
+def _first_data(data: Metered, header: Header, pages: int) -> int:
+    """Return where the page data begin; raises Malformed when the bitmap was not finished.
+
+    makedumpfile counts all pages before it writes the first, and leaves room for their descriptors; each part
+    of a split dump has room for those of all parts. But it writes the second bitmap piece by piece: killed
+    between two pieces it leaves a bitmap that names only the pages that are there. The data then begin 24
+    bytes for every missing page after the place that the bitmap gives them. In a finished file the zero page
+    lies at that place, and the first descriptor names it or the page after it.
+    """
+    total = pages
+    if header.split:
+        total = _count_bits(data, header.bitmap2, 0, header.max_mapnr)
+    if total == 0:
+        raise Malformed("its bitmap names no page at all", "cut")
+    place = header.descriptors + 24 * total
+    if place > data.size:
+        raise Malformed(f"it ends within its page descriptors ({data.size} of {place} bytes)", "truncated")
+    if pages == 0:  # a part without pages ends with the zero page
+        if data.size != place + header.block_size:
+            raise Malformed("its bitmap was not finished", "cut")
+        return place
+    (offset,) = struct.unpack(header.order + "q", data.exactly(header.descriptors, 8))
+    if offset == 0:
+        raise Malformed("its page descriptors were never written", "cut")
+    if offset not in (place, place + header.block_size):
+        if offset > place:
+            raise Malformed(
+                f"its bitmap was not finished: about {(offset - place) // 24} pages are missing", "cut"
+            )
+        raise Malformed(f"its first page lies at {offset}, inside its headers")
+    return place
+
+
+def _end_of_pages(data: Metered, header: Header, pages: int, first_data: int) -> int:
     """Return where the last page's data end; raises Malformed when a descriptor or data are missing."""
     table = header.descriptors
-    first_data = table + 24 * pages
-    if first_data > data.size:
-        raise Malformed(
-            f"it ends within its page descriptors ({data.size} of {first_data} bytes)", "truncated"
-        )
-    _check_first(data, header, first_data)
     end = first_data
-    position = first_data
+    position = table + 24 * pages
+    limit = position - _DESCRIPTOR_LIMIT
     while position > table:
-        if first_data - position > _DESCRIPTOR_LIMIT:
+        if position < limit:
             raise TooMuch("its last descriptors name only the zero page, and no more of them were read")
         start = max(table, position - _DESCRIPTOR_PIECE)
         real = None
@@ -251,31 +285,13 @@ def _end_of_pages(data: Metered, header: Header, pages: int) -> int:
         if end > data.size:
             raise Malformed(f"its last page ends at {end}, but it has {data.size} bytes", "truncated")
         if real:
-            _check_last(data, header, *real)
+            _check_last(data, *real)
             break
         position = start
     return end
 
 
-def _check_first(data: Metered, header: Header, first_data: int) -> None:
-    """Refuse a bitmap that was not finished.
-
-    makedumpfile counts all pages before it writes the first, but writes the second bitmap piece by piece.
-    Killed between two pieces it leaves a bitmap that names only the pages that are there. The first page then
-    lies 24 bytes for every missing page after the place that the bitmap gives it; in a finished file it lies
-    at that place (the zero page), or one page later.
-    """
-    (offset,) = struct.unpack(header.order + "q", data.exactly(header.descriptors, 8))
-    if offset == 0:
-        raise Malformed("its page descriptors were never written", "cut")
-    if offset not in (first_data, first_data + header.block_size):
-        missing = (offset - first_data) // 24
-        if offset > first_data:
-            raise Malformed(f"its bitmap was not finished: about {missing} pages are missing", "cut")
-        raise Malformed(f"its first page lies at {offset}, inside its headers")
-
-
-def _check_last(data: Metered, header: Header, offset: int, size: int, flags: int) -> None:
+def _check_last(data: Metered, offset: int, size: int, flags: int) -> None:
     """Refuse a last page of zeros where compressed data must be: allocated on disk but never written."""
     if flags & _COMPRESSION_BITS and size and not any(data.exactly(offset, size)):
         raise Malformed("its last page is a hole: the data never reached the disk", "cut")

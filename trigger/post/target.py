@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from trigger.clock import Deadline
 from trigger.errors import ConfigError, DriverError
 from trigger.host import Ssh
+from trigger.post import remote
 from trigger.post.landing import Baseline, Entry
 from trigger.post.reader import Reader
 
@@ -71,7 +72,8 @@ def resolve(url: str, *, ssh: Ssh | None = None, dump_stores: Mapping[str, str] 
 
     `/path` and `file:///path` are local to the operator; `sftp://[user@]host[:port]/path` is read over SFTP,
     with the key and known hosts of `ssh` if that is the same host. Other schemes (nfs, cifs, ftp, ssh) are
-    what the host writes to, and are read as `dump_stores` maps them. Raises ConfigError.
+    what the host writes to, and are read as `dump_stores` maps them: to one of the above, or to `ftp://` and
+    `smb://`, which the operator's own ~/.netrc opens. Raises ConfigError.
     """
     mapped = _mapped(url, dump_stores or {})
     if mapped.startswith("/"):
@@ -82,6 +84,8 @@ def resolve(url: str, *, ssh: Ssh | None = None, dump_stores: Mapping[str, str] 
     if parts.scheme == "sftp" and parts.hostname:
         where = _ssh_of(parts, ssh)
         return Target(url, _clean(urllib.parse.unquote(parts.path)), lambda: SftpStore(where))
+    if parts.scheme in remote.SCHEMES and parts.hostname and dump_stores and mapped != url:
+        return Target(url, _clean(urllib.parse.unquote(parts.path)), lambda: remote.FsspecStore(parts))
     raise ConfigError(
         f"The dump target {url} cannot be read from here as it is.",
         next_step=f'Say how to read it: dump_stores: {{"{url}": "/where/it/is/mounted or sftp://host/path"}}',

@@ -21,20 +21,22 @@ LOGIN_S = 15.0
 # A command's answer travels for a while, and /proc/uptime counts in whole ticks.
 BOOT_TOLERANCE_S = 3.0
 # The crash kernel has /proc/vmcore (fs/proc/vmcore.c): a host that runs it is saving, it is not back.
-_ASK = "cat /proc/uptime /proc/sys/kernel/random/boot_id; test -e /proc/vmcore && echo crash-kernel; true"
+_ASK = "cat /proc/uptime /proc/sys/kernel/random/boot_id; ls /proc/vmcore 2>/dev/null; true"
 
 
 @dataclass(frozen=True, slots=True)
 class HostState:
     """What the host shows. `port` is banner, silent, closed or unknown (trigger/watch/liveness.py).
 
-    `boot` is "" (nothing authenticated seen yet), same, new, or crash-kernel. `text` is a sentence.
+    `boot` is "" (nothing authenticated seen yet), same, new, or crash-kernel. `text` is a sentence, `problem` the
+    kind of error when SSH answers and cannot be asked.
     """
 
     port: str = "unknown"
     boot: str = ""
     boot_id: str = ""
     text: str = ""
+    problem: str = ""
 
 
 def watch_host(
@@ -47,7 +49,7 @@ def watch_host(
     last = HostState()
     while not stop.is_set():
         state = look_at_host(ssh, fired_at, clock)
-        if (state.port, state.boot, state.text) != (last.port, last.boot, last.text):
+        if (state.port, state.boot, state.problem) != (last.port, last.boot, last.problem):
             tell(state)
             last = state
         if state.boot == "new":
@@ -68,7 +70,8 @@ def look_at_host(ssh: Ssh, fired_at: float, clock: Clock) -> HostState:
         asked_at = clock.time()
         return _judge(answer, asked_at, fired_at)
     except TriggerError as error:
-        return HostState("banner", text=f"SSH answers, but cannot be asked: {harmless(error.message)}")
+        text = f"SSH answers, but cannot be asked: {harmless(error.message)}"
+        return HostState("banner", text=text, problem=type(error).__name__)
 
 
 def _judge(answer: str, asked_at: float, fired_at: float) -> HostState:
@@ -77,9 +80,10 @@ def _judge(answer: str, asked_at: float, fired_at: float) -> HostState:
     try:
         booted_at = asked_at - float(lines[0].split()[0])
     except (IndexError, ValueError):
-        return HostState("banner", text=f"SSH answers, but not with an uptime: {harmless(answer)[:80]!r}")
+        text = f"SSH answers, but not with an uptime: {harmless(answer)[:80]!r}"
+        return HostState("banner", text=text, problem="answer")
     boot_id = harmless(lines[1].strip())[:40] if len(lines) > 1 else ""
-    if "crash-kernel" in lines:
+    if "/proc/vmcore" in lines:
         return HostState("banner", "crash-kernel", boot_id, "its crash kernel is running")
     if booted_at > fired_at - BOOT_TOLERANCE_S:
         return HostState("banner", "new", boot_id, f"it is back: a new boot, up for {asked_at - booted_at:.0f} s")

@@ -71,7 +71,7 @@ def kdump_writes(
     mine = sorted(pfn for pfn in pages if start <= pfn < end)
     header = main_header(nodename, status, 2 * half // PAGE, max_mapnr, crash_time)
     bitmap_at, table = 2 * PAGE, 2 * PAGE + 2 * half
-    data_at = table + 24 * len(mine)
+    data_at = table + 24 * len(pages)  # each part of a split dump has room for the descriptors of all
     writes: list[Write] = [
         (0, header),
         (PAGE, sub_header(len(info), max_mapnr, split)),

@@ -16,7 +16,7 @@ from trigger.host import Controller, SecretReference
 
 PASSWORD_VARIABLE = "TRIGGER_PASSWORD"  # noqa: S105 - the variable's name, not a password
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_LOOKS_LIKE_IPV4 = r"(?:.*\.)?[0-9]+\.?"
+_LOOKS_LIKE_IPV4 = r"[0-9.]+"
 _ZONE = r"[A-Za-z0-9._-]{1,32}"
 _PORT = r":[0-9]{1,5}"
 _DEVICE = r"/[A-Za-z0-9._/:+@-]{1,250}"

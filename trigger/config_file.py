@@ -155,7 +155,7 @@ def in_pieces(text: str, name: str) -> ConfigFile | None:
         return None
     starts, end = _cut(lines, at + 1)
     entries = [
-        Entry(key.strip("\"'"), start + 1, name, "\n".join(lines[start:stop]))
+        Entry(key[1:-1] if key[0] in "\"'" else key, start + 1, name, "\n".join(lines[start:stop]))
         for (start, key), (stop, _) in zip(starts, [*starts[1:], (end, "")], strict=True)
     ]
     if not entries or not yaml_nodes.well_formed(entry.text for entry in entries):

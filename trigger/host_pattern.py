@@ -146,7 +146,9 @@ def _part(text: str) -> _Part:
     if any("[" in literal or "]" in literal for literal in literals):
         raise PatternError("has a bracket without its partner")
     brackets = tuple(_bracket(inside) for inside in insides)
-    if not HOST_NAME.fullmatch("0".join(literals)) or (len(text) > MAX_NAME and not brackets):
+    if len("".join(literals)) > MAX_NAME - _MAX_DIGITS * len(brackets):
+        raise PatternError(f"names a host of more than {MAX_NAME} characters")
+    if not HOST_NAME.fullmatch("0".join(literals)):
         raise PatternError("is not a host name: letters, digits, '.', '_' and '-', beginning with a letter or digit")
     for literal in literals[1:-1]:
         if not literal.strip("0123456789"):

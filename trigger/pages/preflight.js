@@ -7,6 +7,8 @@
   const VERDICTS = ["pass", "warn", "unknown", "fail"];
   const STATES = { "ready": ["ready", "pass"], "not-ready": ["not ready", "fail"], "unknown": ["unknown", "unknown"], "unreachable": ["unreachable", "warn"] };
   const BATCH = 200;
+  const WORST_FIRST = ["unreachable", "not-ready", "unknown", "ready"];
+  data.hosts.sort((a, b) => WORST_FIRST.indexOf(a.state) - WORST_FIRST.indexOf(b.state));
   const wanted = { state: "", check: "", words: [] };
   let matching = data.hosts, drawn = 0;
 

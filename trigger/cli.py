@@ -99,7 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report(error)
         return error.exit_code
     except BrokenPipeError:
-        _silence_stdout()
+        from trigger.display import silence_stdout
+
+        silence_stdout()
         return 0
     return result if isinstance(result, int) else 0
 
@@ -109,13 +111,6 @@ def report(error: TriggerError) -> None:
     click.echo(f"trigger: {harmless(error.message, lines=True)}", err=True)
     if error.next_step:
         click.echo(f"  next: {harmless(error.next_step, lines=True)}", err=True)
-
-
-def _silence_stdout() -> None:
-    """Keep the interpreter from reporting the broken pipe once more when it flushes at exit."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def entry() -> None:

@@ -23,7 +23,7 @@ from trigger.text import harmless
 def dry_run(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> int:
     """Print the plan and what the guard finds; raise what it would raise, or return 0. Takes no lock."""
     _print_plan(plan)
-    findings = survey(plan, known, wish, around, None)
+    findings = survey(plan, known, wish, around)
     _print_findings(findings)
     error = refusal(findings, wish.accepted, wish.command, wish.reason)
     if error is not None:
@@ -38,7 +38,7 @@ def ask(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> Wish:
     Raises GuardRefused when another word was typed, or when a rule speaks that no word can pass.
     """
     _print_plan(plan)
-    findings = survey(plan, known, wish, around, None)
+    findings = survey(plan, known, wish, around)
     _print_findings(findings)
     rules = tuple(finding.rule for finding in findings if finding.overridable)
     error = refusal(findings, rules, wish.command, wish.reason)

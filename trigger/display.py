@@ -142,6 +142,17 @@ class People:
 
 
 def print_json(line: Line) -> None:
-    """Write one event as a line of JSON on standard output."""
-    sys.stdout.write(json.dumps(line.raw, separators=(",", ":")) + "\n")
-    sys.stdout.flush()
+    """Write one event as a line of JSON on standard output. Raises BrokenPipeError once nobody reads it."""
+    try:
+        sys.stdout.write(json.dumps(line.raw, separators=(",", ":")) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+        raise
+
+
+def silence_stdout() -> None:
+    """Keep the interpreter from failing over the broken pipe once more when it flushes at exit."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -143,7 +143,7 @@ class SendsNmi(Protocol):
         """Send exactly one diagnostic interrupt on the connection that `probe` opened.
 
         Returns Accepted when the controller answered yes; raises Refused only when it answered that it did
-        nothing (docs/drivers.md has the allow-list); anything else raised means "unknown". Never longer than `deadline`.
+        nothing (docs/drivers.md has the allow-list); anything else raised means "unknown". Never past `deadline`.
         """
         ...
 

@@ -6,7 +6,7 @@ its rule is among the accepted ones (`--override RULE`, or the host's name typed
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from trigger.driver import Identity, Power, Probe
@@ -68,7 +68,7 @@ class Finding:
 def judge(facts: Facts) -> tuple[Finding, ...]:
     """Return the findings, those that can never be overridden first."""
     rules = (
-        _open_fire,
+        _open_fires,
         _identity_mismatch,
         _power,
         _protected,
@@ -104,9 +104,10 @@ def refusal(findings: Collection[Finding], accepted: Collection[str], command: s
     return GuardRefused(message, rule=first.rule, next_step=next_step)
 
 
-def _open_fire(facts: Facts) -> list[Finding]:
+def judge_open_fires(fires: Iterable[OpenFire]) -> list[Finding]:
+    """Return what open fires forbid; asked once more before anything is sent to a controller at all."""
     findings = []
-    for fire in facts.open_fires:
+    for fire in fires:
         sent = {
             "accepted": "was accepted by the controller",
             "unknown": "left and was not answered; it may have arrived",
@@ -117,6 +118,10 @@ def _open_fire(facts: Facts) -> list[Finding]:
         )
         findings.append(Finding("open-fire", message, False, next_step=f"Watch it instead: trigger wait {fire.host}"))
     return findings
+
+
+def _open_fires(facts: Facts) -> list[Finding]:
+    return judge_open_fires(facts.open_fires)
 
 
 def _identity_mismatch(facts: Facts) -> list[Finding]:

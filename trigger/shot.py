@@ -6,16 +6,16 @@ never after accepted or unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from trigger.clock import Clock, Deadline
 from trigger.driver import Answers, Driver, DriverOptions, Identity, Probe
 from trigger.errors import ConfigError, DriverError, TriggerError
-from trigger.events import Fired, Firing, Guarded, Probed
+from trigger.events import Event, Fired, Firing, Guarded, Probed
 from trigger.fire import fire
 from trigger.fires import open_fires_everywhere
-from trigger.guard import Facts, Finding, judge, refusal
+from trigger.guard import Facts, Finding, judge, judge_open_fires, refusal
 from trigger.host import Controller
 from trigger.known import Known
 from trigger.plan import ANSWER_DEADLINE_S, LOGIN_DEADLINE_S, ROUTES_DEADLINE_S, Plan, Route
@@ -63,19 +63,20 @@ class Opened:
     probe: Probe
 
 
-def survey(plan: Plan, known: Known, wish: Wish, around: Surroundings, run: Run | None) -> tuple[Finding, ...]:
+def survey(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> tuple[Finding, ...]:
     """Probe the first route that can be used and return what the guard finds; sends nothing that acts.
 
     For `--dry-run` and for the confirmation. Raises DriverError when no controller could be used.
     """
-    liveness = LivenessProbe(plan.host.ssh)
-    failures: list[TriggerError] = []
+    attempt = _Attempt(plan, known, wish, around, None)
+    if attempt.open_fires:
+        return tuple(judge_open_fires(attempt.open_fires))
     for route in plan.routes:
-        opened = _open(route, known, wish, around, run, Deadline(LOGIN_DEADLINE_S), failures)
+        opened = attempt.open(route, Deadline(LOGIN_DEADLINE_S))
         if opened is not None:
             with opened.driver:
-                return judge(_facts(plan, opened, known, wish, liveness, around))
-    raise no_route(plan, failures)
+                return judge(attempt.facts(opened))
+    raise attempt.no_route()
 
 
 def shoot(plan: Plan, known: Known, wish: Wish, around: Surroundings, run: Run) -> Shot:
@@ -84,144 +85,142 @@ def shoot(plan: Plan, known: Known, wish: Wish, around: Surroundings, run: Run) 
     The locks are held by the caller. Raises GuardRefused or NotReady when the guard refuses, DriverError when
     every route failed or refused; then nothing was delivered.
     """
-    liveness = LivenessProbe(plan.host.ssh)
+    attempt = _Attempt(plan, known, wish, around, run)
+    attempt.refuse(judge_open_fires(attempt.open_fires))
     whole = Deadline(ROUTES_DEADLINE_S)
-    failures: list[TriggerError] = []
     for route in plan.routes:
-        opened = _open(route, known, wish, around, run, whole.at_most(LOGIN_DEADLINE_S), failures)
+        opened = attempt.open(route, whole.at_most(LOGIN_DEADLINE_S))
         if opened is None:
             continue
         with opened.driver:
-            _guard(plan, opened, known, wish, liveness, around, run)
+            attempt.guard(opened)
             left_at = around.clock.time()
-            fired = _press(plan, opened, known, around, run)
+            fired = attempt.press(opened, run)
         if fired.outcome != "refused":
             return Shot(fired.outcome, left_at)
-        failures.append(DriverError(f"{route.controller.name} refused: {fired.answer}"))
-    raise no_route(plan, failures)
+        attempt.failures.append(DriverError(f"{route.controller.name} refused: {fired.answer}"))
+    raise attempt.no_route()
 
 
-def no_route(plan: Plan, failures: Sequence[TriggerError]) -> TriggerError:
-    """Return the error that sums up why no route could be used; a single failure speaks for itself."""
-    if len(failures) == 1:
-        return failures[0]
-    text = " ".join(f"{n}. {error.message}" for n, error in enumerate(failures, 1))
-    return DriverError(
-        f"{plan.host.name}: none of {len(failures)} controllers could be used; nothing was delivered. {text}",
-        next_step=next((error.next_step for error in failures if error.next_step), ""),
-    )
+class _Attempt:
+    """What the steps of one attempt share: what is known, and why routes could not be used so far."""
 
+    def __init__(self, plan: Plan, known: Known, wish: Wish, around: Surroundings, run: Run | None) -> None:
+        self.plan, self.known, self.wish, self.around = plan, known, wish, around
+        self.failures: list[TriggerError] = []
+        self._run = run
+        self._liveness = LivenessProbe(plan.host.ssh)
+        now = around.clock.time()
+        self.open_fires = tuple(open_fires_everywhere(around.state, plan.host.name, plan.keys, now))
 
-def _open(
-    route: Route,
-    known: Known,
-    wish: Wish,
-    around: Surroundings,
-    run: Run | None,
-    deadline: Deadline,
-    failures: list[TriggerError],
-) -> Opened | None:
-    """Log in through `route`, or note in `failures` why it could not be used."""
-    controller = route.controller
-    driver: Driver | None = None
-    try:
-        driver = _driver(route, known, wish, around)
-        probe = driver.probe(deadline)
-    except (DriverError, ConfigError) as error:
-        if driver is not None:
-            driver.close()
-        failures.append(error)
-        if run is not None:
-            run.emit(Probed(controller.name, error=harmless(error.message)))
-        return None
-    except BaseException:
-        if driver is not None:
-            driver.close()
-        raise
-    if run is not None:
-        run.emit(_probed(controller, probe))
-    return Opened(route, driver, probe)
-
-
-def _driver(route: Route, known: Known, wish: Wish, around: Surroundings) -> Driver:
-    controller = route.controller
-    cls = load_driver(controller.driver)
-    if not callable(getattr(cls, route.ability, None)):
-        able = next(name for name, protocol in ABILITIES.items() if hasattr(protocol, route.ability))
-        raise ConfigError(
-            f"{controller.name}: driver {controller.driver!r} has no {able}. Nothing was sent.",
-            next_step="trigger drivers shows what each can do.",
+    def open(self, route: Route, deadline: Deadline) -> Opened | None:
+        """Log in through `route`, or note in `failures` why it could not be used."""
+        name = route.controller.name
+        driver: Driver | None = None
+        try:
+            driver = self._driver(route)
+            probe = driver.probe(deadline)
+        except (DriverError, ConfigError) as error:
+            self.failures.append(error)
+            self._emit(Probed(name, error=harmless(error.message)))
+            if driver is not None:
+                driver.close()
+            return None
+        except BaseException:
+            if driver is not None:
+                driver.close()
+            raise
+        identity, warnings = probe.identity, tuple(map(harmless, probe.warnings))
+        self._emit(
+            Probed(
+                name,
+                harmless(identity.uuid),
+                harmless(identity.serial),
+                probe.power.value,
+                dict(probe.learned),
+                warnings,
+            )
         )
-    options = DriverOptions(
-        secrets=around.answers(controller),
-        known=known.routes.get(controller.name, {}),
-        expected=known.identities.get(controller.name, Identity()),
-        accept_new="tls-changed" in wish.accepted,
-        clock=around.clock,
-    )
-    return cls(controller, options)
+        return Opened(route, driver, probe)
 
+    def facts(self, opened: Opened) -> Facts:
+        """Return everything that the guard judges by."""
+        host = self.plan.host
+        recorded = self.known.identities.get(opened.route.controller.name, Identity())
+        written = Identity(uuid=host.identity.uuid, serial=host.identity.serial)
+        return Facts(
+            host=host.name,
+            probe=opened.probe,
+            has_record=self.known.present,
+            expected=tuple(identity for identity in (written, recorded) if identity != Identity()),
+            confirmed_by=self.wish.confirmed_by,
+            not_ready=self.known.not_ready,
+            liveness=self._liveness.result(),
+            open_fires=self.open_fires,
+            protected=host.protected,
+        )
 
-def _probed(controller: Controller, probe: Probe) -> Probed:
-    return Probed(
-        controller.name,
-        harmless(probe.identity.uuid),
-        harmless(probe.identity.serial),
-        probe.power.value,
-        dict(probe.learned),
-        tuple(map(harmless, probe.warnings)),
-    )
+    def guard(self, opened: Opened) -> None:
+        """Ask the guard; raises what it refuses with."""
+        findings = judge(self.facts(opened))
+        self.refuse(findings)
+        overridden = tuple(finding.rule for finding in findings)
+        warnings = tuple(finding.message for finding in findings)
+        self._emit(Guarded(True, overridden=overridden, reason=self.wish.reason, warnings=warnings))
 
+    def refuse(self, findings: Collection[Finding]) -> None:
+        """Raise the error of the first finding that refuses, if any."""
+        wish = self.wish
+        error = refusal(findings, wish.accepted, wish.command, wish.reason)
+        if error is not None:
+            self._emit(Guarded(False, getattr(error, "rule", "not-ready"), error.message, reason=wish.reason))
+            raise error
 
-def _facts(
-    plan: Plan, opened: Opened, known: Known, wish: Wish, liveness: LivenessProbe, around: Surroundings
-) -> Facts:
-    host = plan.host
-    recorded = known.identities.get(opened.route.controller.name, Identity())
-    written = Identity(uuid=host.identity.uuid, serial=host.identity.serial)
-    return Facts(
-        host=host.name,
-        probe=opened.probe,
-        has_record=known.present,
-        expected=tuple(identity for identity in (written, recorded) if identity != Identity()),
-        confirmed_by=wish.confirmed_by,
-        not_ready=known.not_ready,
-        liveness=liveness.result(),
-        open_fires=tuple(open_fires_everywhere(around.state, host.name, plan.keys, around.clock.time())),
-        protected=host.protected,
-    )
+    def press(self, opened: Opened, run: Run) -> Fired:
+        """Fire through `opened`, once."""
+        controller, driver = opened.route.controller, opened.driver
+        firing = Firing(
+            controller=controller.name,
+            driver=controller.driver,
+            address=controller.address,
+            request=driver.describe_nmi(),
+            keys=self.plan.keys,
+            deadline_at=self.around.clock.time() + self.plan.deadline_s,
+            boot_id=self.known.boot_id,
+        )
+        send = getattr(driver, opened.route.ability)
+        deadline = Deadline(ANSWER_DEADLINE_S)
+        return run.fire(lambda journal: fire(journal, firing, lambda: send(deadline)), firing)
 
+    def no_route(self) -> TriggerError:
+        """Return the error that sums up why no route could be used; a single failure speaks for itself."""
+        if len(self.failures) == 1:
+            return self.failures[0]
+        text = " ".join(f"{n}. {error.message}" for n, error in enumerate(self.failures, 1))
+        return DriverError(
+            f"{self.plan.host.name}: none of {len(self.failures)} controllers could be used; nothing was delivered."
+            f" {text}",
+            next_step=next((error.next_step for error in self.failures if error.next_step), ""),
+        )
 
-def _guard(
-    plan: Plan,
-    opened: Opened,
-    known: Known,
-    wish: Wish,
-    liveness: LivenessProbe,
-    around: Surroundings,
-    run: Run,
-) -> None:
-    findings = judge(_facts(plan, opened, known, wish, liveness, around))
-    error = refusal(findings, wish.accepted, wish.command, wish.reason)
-    if error is not None:
-        run.emit(Guarded(False, getattr(error, "rule", "not-ready"), error.message, reason=wish.reason))
-        raise error
-    overridden = tuple(finding.rule for finding in findings)
-    warnings = tuple(finding.message for finding in findings)
-    run.emit(Guarded(True, overridden=overridden, reason=wish.reason, warnings=warnings))
+    def _driver(self, route: Route) -> Driver:
+        controller = route.controller
+        cls = load_driver(controller.driver)
+        if not callable(getattr(cls, route.ability, None)):
+            able = next(name for name, protocol in ABILITIES.items() if hasattr(protocol, route.ability))
+            raise ConfigError(
+                f"{controller.name}: driver {controller.driver!r} has no {able}. Nothing was sent.",
+                next_step="trigger drivers shows what each can do.",
+            )
+        options = DriverOptions(
+            secrets=self.around.answers(controller),
+            known=self.known.routes.get(controller.name, {}),
+            expected=self.known.identities.get(controller.name, Identity()),
+            accept_new="tls-changed" in self.wish.accepted,
+            clock=self.around.clock,
+        )
+        return cls(controller, options)
 
-
-def _press(plan: Plan, opened: Opened, known: Known, around: Surroundings, run: Run) -> Fired:
-    controller = opened.route.controller
-    firing = Firing(
-        controller=controller.name,
-        driver=controller.driver,
-        address=controller.address,
-        request=opened.driver.describe_nmi(),
-        keys=plan.keys,
-        deadline_at=around.clock.time() + plan.deadline_s,
-        boot_id=known.boot_id,
-    )
-    send = getattr(opened.driver, opened.route.ability)
-    deadline = Deadline(ANSWER_DEADLINE_S)
-    return run.fire(lambda journal: fire(journal, firing, lambda: send(deadline)), firing)
+    def _emit(self, event: Event) -> None:
+        if self._run is not None:
+            self._run.emit(event)

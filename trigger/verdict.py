@@ -16,8 +16,9 @@ NO_DUMP_GRACE_S = 60.0
 class Seen:
     """What was seen since the shot.
 
-    `outcome` is accepted or unknown. `dump` is the state of the target (trigger/post/poller.py), `dump_path`
-    what was found there. `boot` is "" (nothing authenticated seen), same, or new; the ages are in seconds.
+    `outcome` is accepted or unknown. `dump` is the state of the target (trigger/post/landing.py), `dump_path` what
+    was found there. `boot` is "" (nothing authenticated seen), same, or new. Ages are in seconds; `same_boot_s` is
+    that of the shot when the same boot was last seen.
     """
 
     outcome: str
@@ -26,6 +27,7 @@ class Seen:
     dump_text: str = ""
     boot: str = ""
     since_fire_s: float = 0.0
+    same_boot_s: float = 0.0
     since_back_s: float = 0.0
     host_silent: bool = False
     timed_out: bool = False
@@ -103,13 +105,13 @@ def _crash_evidence(seen: Seen) -> str:
 
 
 def _no_crash(host: str, seen: Seen) -> Finished | None:
-    if seen.boot != "same" or seen.since_fire_s < SAME_BOOT_PROOF_S:
+    if seen.boot != "same" or seen.same_boot_s < SAME_BOOT_PROOF_S:
         return None
     said = "accepted the NMI" if seen.outcome == "accepted" else "did not answer"
     return Finished(
         8,
         "maybe" if seen.outcome == "unknown" else "yes",
-        f"The controller of {host} {said}, and {seen.since_fire_s:.0f} s later the host still runs the kernel that"
+        f"The controller of {host} {said}, and {seen.same_boot_s:.0f} s later the host still runs the kernel that"
         " it ran before: the shot had no effect. The likeliest cause: kernel.unknown_nmi_panic is 0, so that the"
         " kernel ignores NMIs (its log then says 'Dazed and confused').",
         "",

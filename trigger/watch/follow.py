@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from trigger.clock import Clock, Deadline
 from trigger.errors import TriggerError, Unreachable
 from trigger.events import DumpFound, Event, Finished, Observed
+from trigger.post.following import TargetState
 from trigger.post.landing import Baseline, State
-from trigger.post.poller import TargetState, watch_target
+from trigger.post.poller import watch_target
 from trigger.post.target import Store, Target
 from trigger.post.verify import Expectation
 from trigger.text import harmless
@@ -113,10 +114,12 @@ class _Follower:
     def _take(self, news: TargetState | HostState, emit: Emit) -> None:
         known, now = self._known, self._clock.monotonic()
         if isinstance(news, HostState):
-            known.host = news
+            before, known.host = known.host, news
             if news.boot == "new" and known.back_at is None:
                 known.back_at = now
-            emit(Observed(_PHASES.get(news.boot, news.port), "host", _GRADES.get(news.boot, "weak"), news.text))
+            if news.differs(before):
+                phase, grade = _PHASES.get(news.boot, news.port), _GRADES.get(news.boot, "weak")
+                emit(Observed(phase, "host", grade, news.text))
             return
         known.target = news
         change = (news.state, news.path, news.facts is not None)
@@ -133,6 +136,7 @@ class _Follower:
             dump_text=harmless(known.target.reason),
             boot=known.host.boot if known.host.boot in ("same", "new") else "",
             since_fire_s=self._clock.time() - self._watched.fired_at,
+            same_boot_s=known.host.at - self._watched.fired_at if known.host.boot == "same" else 0.0,
             since_back_s=now - known.back_at if known.back_at is not None else 0.0,
             timed_out=self._deadline.passed(),
             detached=detached,

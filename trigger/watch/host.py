@@ -29,7 +29,7 @@ class HostState:
     """What the host shows. `port` is banner, silent, closed or unknown (trigger/watch/liveness.py).
 
     `boot` is "" (nothing authenticated seen yet), same, new, or crash-kernel. `text` is a sentence, `problem` the
-    kind of error when SSH answers and cannot be asked.
+    kind of error when SSH answers and cannot be asked; `at` when it was asked, in seconds since the epoch.
     """
 
     port: str = "unknown"
@@ -37,21 +37,23 @@ class HostState:
     boot_id: str = ""
     text: str = ""
     problem: str = ""
+    at: float = 0.0
+
+    def differs(self, other: HostState) -> bool:
+        """Return whether this is news after `other`."""
+        return (self.port, self.boot, self.problem) != (other.port, other.boot, other.problem)
 
 
 def watch_host(
     ssh: Ssh, fired_at: float, clock: Clock, tell: Callable[[HostState], None], stop: threading.Event
 ) -> None:
-    """Tell every change of the host's state until `stop`; ends by itself when a new boot has been proved.
+    """Tell the host's state after every look, until `stop`; ends by itself when a new boot has been proved.
 
     `fired_at` is in seconds since the epoch. Raises nothing: what cannot be read is told.
     """
-    last = HostState()
     while not stop.is_set():
         state = look_at_host(ssh, fired_at, clock)
-        if (state.port, state.boot, state.problem) != (last.port, last.boot, last.problem):
-            tell(state)
-            last = state
+        tell(state)
         if state.boot == "new":
             return
         stop.wait(POLL_S)
@@ -84,9 +86,9 @@ def _judge(answer: str, asked_at: float, fired_at: float) -> HostState:
         return HostState("banner", text=text, problem="answer")
     boot_id = harmless(lines[1].strip())[:40] if len(lines) > 1 else ""
     if "/proc/vmcore" in lines:
-        return HostState("banner", "crash-kernel", boot_id, "its crash kernel is running")
+        return HostState("banner", "crash-kernel", boot_id, "its crash kernel is running", at=asked_at)
     if booted_at > fired_at - BOOT_TOLERANCE_S:
-        return HostState("banner", "new", boot_id, f"it is back: a new boot, up for {asked_at - booted_at:.0f} s")
-    return HostState(
-        "banner", "same", boot_id, f"it still runs the boot of {fired_at - booted_at:.0f} s before the shot"
-    )
+        text = f"it is back: a new boot, up for {asked_at - booted_at:.0f} s"
+        return HostState("banner", "new", boot_id, text, at=asked_at)
+    text = f"it still runs the boot of {fired_at - booted_at:.0f} s before the shot"
+    return HostState("banner", "same", boot_id, text, at=asked_at)

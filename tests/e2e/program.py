@@ -1,0 +1,101 @@
+"""The real program in a process of its own, against a simulated machine that counts what it receives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trigger.simulated.machine import SimulatedMachine
+
+LIMIT_S = 60
+
+
+@dataclass
+class Result:
+    """What one run of the program said."""
+
+    code: int
+    events: list[dict[str, Any]]
+    err: str
+
+    def event(self, kind: str) -> dict[str, Any]:
+        """Return the last event of a kind."""
+        return [event for event in self.events if event["event"] == kind][-1]
+
+
+@dataclass
+class Bench:
+    """A simulated machine, a configuration for it, and a state folder."""
+
+    machine: SimulatedMachine
+    folder: Path
+    config: Path
+    host: str
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def state(self) -> Path:
+        """The state folder."""
+        return self.folder / "state" / "trigger"
+
+    def environment(self) -> dict[str, str]:
+        """A clean environment: nothing of the operator's own state or configuration."""
+        keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        return {
+            **keep,
+            "HOME": str(self.folder),
+            "XDG_STATE_HOME": str(self.folder / "state"),
+            "TRIGGER_CONFIG": str(self.config),
+            **self.extra,
+        }
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Start `trigger` with `arguments`; the caller ends it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "trigger", *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=self.environment(), cwd=self.folder, **options,
+        )  # fmt: skip
+
+    def run(self, *arguments: str) -> Result:
+        """Run `trigger` to its end."""
+        process = self.start(*arguments)
+        return finish(process)
+
+    def nmi(self, *arguments: str) -> Result:
+        """Run `trigger nmi HOST --json`, confirmed, without the rule that nobody has a record yet."""
+        return self.run("nmi", self.host, "--json", *self.confirmed(), *arguments)
+
+    def confirmed(self) -> tuple[str, ...]:
+        """Return the options that confirm a fire at the host that nobody has preflighted."""
+        return "--confirm", self.host, "--override", "no-record", "--reason", "test"
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Return the journal's lines."""
+        path = self.state / "hosts" / self.host / "journal.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def finish(process: subprocess.Popen[str], limit: float = LIMIT_S) -> Result:
+    """Wait for a started `trigger` and return what it said."""
+    try:
+        out, err = process.communicate(timeout=limit)
+    finally:
+        process.kill()
+    events = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    return Result(process.returncode, events, err)
+
+
+def until(condition: Callable[[], bool], what: str, limit: float = 20) -> None:
+    """Wait for a condition, or fail saying what did not happen."""
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, f"not within {limit} s: {what}"
+        time.sleep(0.02)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -9,9 +11,22 @@ from contextlib import contextmanager
 from time import monotonic
 
 import pytest
+from pyipmi.session import Session
 
 from drivers.ipmi import REFUSALS, IpmiDriver
-from tests.drivers.ipmi_bmcs import PASSWORD, RealBmc, Secret, controller, ipmi_sim, options, pyghmi_bmc
+from drivers.ipmi_login import log_in
+from drivers.ipmi_session import IpmiSession, _Account
+from tests.drivers.ipmi_bmcs import (
+    PASSWORD,
+    USER,
+    RealBmc,
+    Secret,
+    controller,
+    free_port,
+    ipmi_sim,
+    options,
+    pyghmi_bmc,
+)
 from tests.drivers.udp_proxy import OPEN_REQUEST, RAKP_1, RAKP_3, UdpProxy, losing, straight
 from trigger.clock import Deadline
 from trigger.driver import Power
@@ -208,6 +223,52 @@ def test_the_password_is_asked_for_once_and_shown_nowhere(
     assert caplog.records, "python-ipmi does log, so this test would see it"
     assert not any(PASSWORD in text or PASSWORD.encode().hex() in text for text in (caplog.text, *shown))
     assert PASSWORD.encode().hex(" ") not in caplog.text
+
+
+def test_python_ipmi_would_print_the_password_and_ours_does_not() -> None:
+    account = _Account()
+    account.set_auth_type_user("crash", PASSWORD)
+    assert PASSWORD in Session.__str__(account)
+    assert PASSWORD not in f"{account} {account!r}"
+
+
+def test_an_icmp_error_from_before_does_not_take_the_place_of_the_request(sim: RealBmc) -> None:
+    """A send() that reports an old error sends nothing; that would be an interrupt that never left."""
+    with UdpProxy(("127.0.0.1", sim.port)) as proxy:
+        driver = IpmiDriver(controller(proxy.port), options(KNOWN))
+        driver.probe(Deadline(5))
+    session = driver._session
+    assert session is not None
+    session._sock.send(b"to a port that is closed by now")
+    select.select([session._sock], [], [], 5)  # readable: the error is pending
+    with driver, pytest.raises(OutcomeUnknown, match="no answer came"):
+        driver.send_nmi(Deadline(0.2))
+
+
+def test_the_next_address_is_tried_when_the_first_is_dead(sim: RealBmc) -> None:
+    family = socket.AF_INET
+    dead = (family, ("127.0.0.1", free_port()))
+    session = IpmiSession("a name with two addresses", [dead, (family, ("127.0.0.1", sim.port))])
+    log_in(session, USER, Secret(), (3,), ("operator",), monotonic() + 5)
+    assert session.suite == 3
+    session.leave()
+
+
+def test_python_ipmi_is_whole_for_others_after_the_lighter_import() -> None:
+    code = """
+import sys
+from drivers.ipmi_opening import defer_other_interfaces
+defer_other_interfaces()
+import drivers.ipmi_session
+assert "pyipmi.interfaces.ipmitool" not in sys.modules, "lighter"
+import pyipmi.interfaces
+assert pyipmi.interfaces.RmcpPlus is pyipmi.interfaces.rmcpplus.RmcpPlus
+assert pyipmi.interfaces.create_interface("mock")
+assert not hasattr(pyipmi.interfaces, "no_such_name")
+defer_other_interfaces()
+assert pyipmi.interfaces.Rmcp
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_importing_the_driver_imports_no_library() -> None:

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ def build(report: Report) -> GuestImage:
     """Return the guest image, built now unless the cache has one of the same inputs."""
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
+    report("looking for the guest's kernel and initramfs")
     with _only_one_builder(cache):
         kernel_tree = _kernel_tree(cache, report)
         kernel = next((kernel_tree / "boot").glob("vmlinuz-*"))
@@ -70,12 +72,18 @@ def build(report: Report) -> GuestImage:
         initrd = cache / f"initrd-{_fingerprint(kernel)}"
         if not initrd.exists():
             report("building the guest's initramfs")
-            for old in cache.glob("initrd-*"):
-                old.unlink()
+            _forget_old_images(cache)
             unfinished = cache / "unfinished-initrd"
             unfinished.write_bytes(_running_archive(kernel, kernel_tree, release))
             unfinished.rename(initrd)
     return GuestImage(kernel, initrd, release)
+
+
+def _forget_old_images(cache: Path) -> None:
+    for image in cache.glob("initrd-*"):
+        # Not a young one: a lab from another checkout may be about to read it.
+        if image.stat().st_mtime < time.time() - 24 * 3600:
+            image.unlink()
 
 
 @contextmanager

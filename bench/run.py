@@ -54,7 +54,7 @@ def bench_ipmi(folder: Path) -> None:
     with SimulatedMachine(Switches(delay=ROUND_TRIP_S, crash="never", host="dead"), folder / "machine") as machine:
         cold, known = folder / "cold.yaml", folder / "known.yaml"
         machine.write_config(cold)
-        machine.write_config(known, cipher_suite=3)
+        machine.write_config(known, controller={"cipher_suite": 3})
         secret = {**os.environ, "IPMITOOL_PASSWORD": machine.password}
         port = str(machine.bmc_port)
         ipmitool = ["ipmitool", "-I", "lanplus", "-C", "3", "-H", machine.bmc_address, "-p", port]

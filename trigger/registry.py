@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 
-from trigger.driver import Driver, HasConsole, HasEventLog, ReportsPower, SendsNmi
+from trigger.driver import Driver
 from trigger.errors import ConfigError
 
 GROUP = "trigger.drivers"
@@ -23,11 +23,14 @@ OURS = {
     "ilo": "drivers.ilo:IloDriver",
     "drac": "drivers.drac:DracDriver",
 }
-ABILITIES: dict[str, type] = {
-    "nmi": SendsNmi,
-    "console": HasConsole,
-    "event log": HasEventLog,
-    "power state": ReportsPower,
+QUIRKS = "drivers.quirks:quirks_table"
+QUIRK_COLUMNS = ("driver", "vendor", "generation", "firmware", "differs", "source")
+# The ability is the method (trigger/driver.py): what a driver has is what it can do.
+ABILITIES = {
+    "nmi": "send_nmi",
+    "console": "open_console",
+    "event log": "event_log",
+    "power state": "power",
 }
 
 
@@ -57,6 +60,13 @@ def registered() -> list[Registered]:
         (*(Registered(name, target, "bmc-trigger") for name, target in OURS.items()), *_entry_points()),
         key=lambda entry: (entry.name, entry.package),
     )
+
+
+def quirks() -> list[dict[str, str]]:
+    """Return what is known of how controllers differ, one row each, with its source."""
+    module, _, name = QUIRKS.partition(":")
+    rows = getattr(importlib.import_module(module), name)()
+    return [dict(zip(QUIRK_COLUMNS, row, strict=True)) for row in rows]
 
 
 def contested(entries: list[Registered]) -> list[str]:

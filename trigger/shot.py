@@ -207,7 +207,7 @@ class _Attempt:
         controller = route.controller
         cls = load_driver(controller.driver)
         if not callable(getattr(cls, route.ability, None)):
-            able = next(name for name, protocol in ABILITIES.items() if hasattr(protocol, route.ability))
+            able = next(name for name, method in ABILITIES.items() if method == route.ability)
             raise ConfigError(
                 f"{controller.name}: driver {controller.driver!r} has no {able}. Nothing was sent.",
                 next_step="trigger drivers shows what each can do.",

@@ -109,7 +109,7 @@ def test_a_name_that_two_packages_claim_is_an_error_naming_both(b: Bench) -> Non
 
 
 def test_an_unknown_driver_is_named_with_a_suggestion(b: Bench) -> None:
-    b.config.write_text(b.config.read_text().replace("driver: ipmi", "driver: ipmy"))
+    b.config.write_text(b.config.read_text().replace('"ipmi"', '"ipmy"'))
     result = b.run("nmi", b.host, "--no-wait", *b.confirmed())
     assert result.code == 3
     assert "'ipmy'" in result.err

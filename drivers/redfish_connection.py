@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import hmac
 import http.client
-import io
 import ipaddress
 import socket
 import ssl
@@ -20,6 +19,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from drivers.timed_socket import TimedSocket
 from trigger.clock import Deadline
 from trigger.errors import ConfigError, Unreachable, Untrusted
 from trigger.host import Controller
@@ -71,7 +71,7 @@ class Connection:
         self._recorded = plain_fingerprint(recorded)
         self._accept_new = accept_new
         self._http: http.client.HTTPConnection | None = None
-        self._sock: _TimedSocket | None = None
+        self._sock: TimedSocket | None = None
         self._requests = 0
 
     def connect(self, deadline: Deadline) -> None:
@@ -89,7 +89,7 @@ class Connection:
         self._http = http.client.HTTPConnection(self.address, self.port)
         self._http.default_port = 443 if self.secure else 80  # for the Host header
         self._http.auto_open = 0  # never reconnects behind our back
-        self._http.sock = self._sock = _TimedSocket(sock)
+        self._http.sock = self._sock = TimedSocket(sock)
 
     def exchange(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, deadline: Deadline
@@ -237,62 +237,6 @@ class Connection:
                 " configuration, or preflight --trust-new; while firing, --override tls-changed."
             ),
         )
-
-
-class _TimedSocket:
-    """What http.client needs of a socket, each receive with the time that is left."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self.deadline = Deadline(0)
-
-    def left(self) -> float:
-        """Return the seconds left for one system call; raises TimeoutError when there are none."""
-        left = self.deadline.left()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        return left
-
-    def sendall(self, data: bytes) -> None:
-        """Send everything within the deadline."""
-        self._sock.settimeout(self.left())
-        self._sock.sendall(data)
-
-    def receive_into(self, buffer: memoryview) -> int:
-        """Receive once within the deadline."""
-        self._sock.settimeout(self.left())
-        return self._sock.recv_into(buffer)
-
-    def makefile(self, mode: str, *_: object) -> io.BufferedReader:
-        """Return a reader for one response; closing it leaves the socket open."""
-        assert mode == "rb"
-        return io.BufferedReader(_TimedReader(self))
-
-    def idle(self) -> bool:
-        """Return whether the peer keeps the connection open and has said nothing unasked (a TLS ticket is no word)."""
-        try:
-            self._sock.settimeout(0)
-            self._sock.recv(1)
-        except (ssl.SSLWantReadError, BlockingIOError):
-            return True
-        except (OSError, ValueError):
-            return False
-        return False
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._sock.close()
-
-
-class _TimedReader(io.RawIOBase):
-    def __init__(self, sock: _TimedSocket) -> None:
-        self._timed = sock
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        return self._timed.receive_into(buffer)
 
 
 def plain_fingerprint(text: str) -> str:

@@ -187,16 +187,19 @@ class RedfishSession:
 
     def _needs_basic(self, answer: Answer, deadline: Deadline) -> bool:
         """Return whether Basic can work where a session cannot: no session service, no session left, or a service
-        whose 401 says nothing about the password (drivers/quirks.py).
+        whose 401 says nothing about the password (drivers/quirks.py, or a root that has no sessions).
         """
         from drivers.quirks import basic_after_401
 
         if answer.status != 401:
             return answer.status in (404, 405, 501) or _no_more_sessions(answer)
         try:
-            return basic_after_401(self.get(ROOT, deadline))
+            root = self.get(ROOT, deadline)
         except DriverError:
             return False
+        links = root.get("Links")
+        sessions = "SessionService" in root or (isinstance(links, dict) and "Sessions" in links)
+        return not sessions or basic_after_401(root)
 
     def _use_basic(self) -> None:
         self.login = "basic"

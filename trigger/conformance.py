@@ -80,6 +80,7 @@ def _faults() -> dict[str, Fault]:
         "endless": Fault("acts and answers without end", unknown, (1,)),
         "drip": Fault("acts and answers a byte at a time, too slowly", unknown, (1,)),
         "closes-idle": Fault("closes the connection after every reply", accepted, (1,)),
+        "says-close": Fault("says with each reply that it closes the connection, and does", accepted, (1,)),
         "duplicate-reply": Fault("answers twice", accepted, (1,)),
         "wrong-certificate": Fault("shows a certificate or host key that nobody pinned", unfired, (0,)),
         "changed-certificate": Fault(

@@ -316,6 +316,13 @@ def test_ilo_4_answers_401_to_sessions_and_takes_basic(start: Start) -> None:
     assert found.learned["login"] == "basic"
 
 
+def test_a_service_without_sessions_takes_basic(start: Start) -> None:
+    tree = machine()
+    del tree["/redfish/v1"]["Links"]
+    tree["/redfish/v1/"] = tree["/redfish/v1"]
+    assert probe(start(tree, login="always-401")).learned["login"] == "basic"
+
+
 def test_any_other_401_is_a_rejection(start: Start) -> None:
     assert isinstance(failure(start(login="always-401")), LoginFailed)
 

@@ -233,6 +233,8 @@ class RedfishServer:
     ) -> bool:
         data = b"" if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **(more or {})}
+        if self.fault == "says-close":
+            headers["Connection"] = "close"
         if self.zipped and data:
             data, headers["Content-Encoding"] = gzip.compress(data), "gzip"
         lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Whatever')}"]
@@ -241,7 +243,7 @@ class RedfishServer:
 
     def _raw(self, sock: socket.socket, data: bytes) -> bool:
         sock.sendall(data)
-        return self.fault != "closes-idle"
+        return self.fault not in ("closes-idle", "says-close")
 
     def _reset(self, sock: socket.socket) -> None:
         """End the connection with RST instead of FIN."""

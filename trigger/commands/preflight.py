@@ -37,6 +37,9 @@ FORMATS = ("table", "json", "csv", "junit", "prometheus", "html")
 @click.option("--trust-new", is_flag=True, help="Accept certificates and SSH host keys that were never seen before.")
 @click.option("--accept-identity", is_flag=True, help="Accept that a controller is another one than last time.")
 @click.option("--retry-auth", is_flag=True, help="Try logins again that were rejected by the last preflight.")
+@click.option(
+    "--probe-target", is_flag=True, help="Also write one small file to the dump target and remove it, as proof."
+)
 @click.option("--export", type=click.Path(path_type=Path, file_okay=False), help="Write the records there as well.")
 @click.option("--print-script", is_flag=True, help="Print the read-only script that runs on the host, and end.")
 @config_option

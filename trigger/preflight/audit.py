@@ -20,6 +20,7 @@ from trigger.record import Record, find_record, write_record
 from trigger.state import StateFolder
 
 SCRIPT_S = 45.0
+TRUST_S = 20.0
 MAX_OUTPUT = 2 * 1024 * 1024
 
 # The login's shell may be csh or fish: nothing in here means anything to them. sudo never asks (-n), and
@@ -115,10 +116,9 @@ def read_facts(host: Host, asking: Asking, read: ReadHost) -> tuple[Facts | None
     """Run the script on the host; return its facts, and the finding about the login."""
     if host.ssh is None:
         return None, finding(LOGIN, fail("no `ssh:` is configured, so the host itself was not looked at"))
-    folder = host.dump_target.removeprefix("host:") if host.dump_target.startswith("host:/") else ""
     asked_at = asking.clock.time()
     try:
-        readings = parse(read(host.ssh, with_folder(folder)))
+        readings = parse(_read(host.ssh, text_for(host, asking), asking, read))
     except TriggerError as error:
         remedy = (f"# {error.next_step}",) if error.next_step else ()
         return None, finding(LOGIN, fail(error.message, *remedy))
@@ -126,19 +126,42 @@ def read_facts(host: Host, asking: Asking, read: ReadHost) -> tuple[Facts | None
     return facts, finding(LOGIN, good(f"logged in as {'root' if facts.is_root else 'an ordinary user'}"))
 
 
-def with_folder(folder: str) -> str:
-    """Return the script, told to look at one more folder (`dump_target:` of the configuration)."""
+def _read(ssh: Ssh, text: str, asking: Asking, read: ReadHost) -> str:
+    """Run the script; with --trust-new, store a host key that was never seen and try once more."""
+    try:
+        return read(ssh, text)
+    except DriverError as error:
+        from trigger.ssh import HostKeyNotTrusted
+
+        if not (asking.trust_new and isinstance(error, HostKeyNotTrusted)):
+            raise
+        from trigger.ssh_host_keys import trust_new_key
+
+        trust_new_key(ssh, Deadline(TRUST_S, asking.clock))
+        return read(ssh, text)
+
+
+def text_for(host: Host, asking: Asking) -> str:
+    """Return the script, told of one more folder (`dump: {target: host:/PATH}`) and of --probe-target."""
     import shlex
 
-    return f"wanted_folder={shlex.quote(folder)}\n{script()}" if folder else script()
+    settings = ""
+    if host.dump_target.startswith("host:/"):
+        settings += f"wanted_folder={shlex.quote(host.dump_target.removeprefix('host:'))}\n"
+    if asking.probe_target:
+        settings += "probe_target=yes\n"
+    return settings + script()
 
 
 def read_over_ssh(ssh: Ssh, text: str) -> str:
     """Run the script on the host over SSH and return what it printed. Raises DriverError or ConfigError."""
     from trigger.ssh import CommandFailed, run
+    from trigger.ssh_openssh import run as run_openssh
 
     try:
-        return run(ssh, COMMAND, Deadline(SCRIPT_S), stdin=text, limit=MAX_OUTPUT)
+        return (run_openssh if ssh.engine == "openssh" else run)(
+            ssh, COMMAND, Deadline(SCRIPT_S), stdin=text, limit=MAX_OUTPUT
+        )
     except CommandFailed as error:
         raise DriverError(
             f"{error.message} (the login's shell did not run the script)",

@@ -57,6 +57,7 @@ class Asking:
     trust_new: bool = False
     retry_auth: bool = False
     accept_identity: bool = False
+    probe_target: bool = False
     dump_stores: Mapping[str, str] = field(default_factory=dict)
     clock: Clock = field(default_factory=SystemClock)
 

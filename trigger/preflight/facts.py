@@ -30,6 +30,7 @@ _RELEASE_FAMILIES = {
 class Folder:
     """A dump folder on the host. Sizes in bytes; `error` is what df said when it failed, "" otherwise.
 
+    `probed` is what --probe-target came to: "", ok, or what the system said.
     `entries` are (name, size, mtime, mode, is a folder, user id) one and two levels below.
     """
 
@@ -42,6 +43,7 @@ class Folder:
     fstype: str = ""
     options: tuple[str, ...] = ()
     writable: bool | None = None
+    probed: str = ""
     layers: tuple[str, ...] = ()
     entries: tuple[Entry, ...] = ()
 
@@ -279,7 +281,7 @@ class Facts:
         for reading in self.readings:
             if reading.name.startswith("folder "):
                 groups.append([reading])
-            elif groups and reading.name in ("df", "writable", "mount", "layers", "listing"):
+            elif groups and reading.name in ("df", "writable", "probe", "mount", "layers", "listing"):
                 groups[-1].append(reading)
         return tuple(_folder(group) for group in groups)
 
@@ -315,9 +317,18 @@ def _folder(group: list[Reading]) -> Folder:
         fstype=mount[2],
         options=tuple(mount[3].split(",")),
         writable={"yes": True, "no": False}.get(writable),
+        probed=_probed(parts.get("probe")),
         layers=tuple(parts["layers"].text.split()) if "layers" in parts else (),
         entries=entries(parts["listing"].text, path) if "listing" in parts else (),
     )
+
+
+def _probed(reading: Reading | None) -> str:
+    if reading is None:
+        return ""
+    if reading.status == "0":
+        return "ok"
+    return (reading.text.strip().splitlines() or ["no answer in time"])[-1][:200]
 
 
 def entries(listing: str, path: str) -> tuple[Entry, ...]:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# trigger preflight: reads what decides whether this host would write a crash dump. It changes nothing here.
+# trigger preflight: reads what decides whether this host would write a crash dump. It changes nothing here, but
+# with probe_target=yes (--probe-target): then it writes one small file to the dump target and removes it.
 #
 # Plain POSIX sh (dash, bash, ksh, busybox). Run as root, or by a user with `sudo -n`; whatever cannot be read is
 # said and judged as unknown. Sites that allow only fixed commands install it as a forced command:
@@ -190,6 +191,8 @@ kdump_configuration() {
     if [ "$(uname -m)" = s390x ] && command -v lszdev >/dev/null 2>&1; then run zdev limit 5 lszdev --columns ID,ON; fi
 }
 
+probe='file=$1/.trigger-preflight-$$; echo trigger preflight >"$file" && rm "$file"'
+
 # folder DIRECTORY: room, write access, what lies below, and what it stands on
 folder() {
     begin "folder $1"
@@ -206,6 +209,7 @@ folder() {
     device=$(printf '%s\n' "$room" | tail -n 1)
     device=${device%% *}
     if [ -w "$1" ]; then run writable echo yes; else run writable echo no; fi
+    if [ "${probe_target:-}" = yes ]; then run probe limit 5 sh -c "$probe" sh "$1"; fi
     run mount limit 5 awk -v device="$device" '$1 == device { print $1, $2, $3, $4; exit }' /proc/self/mounts
     if command -v lsblk >/dev/null 2>&1; then
         case $device in /dev/*) run layers limit 5 lsblk -nrso TYPE "$device" ;; esac
@@ -236,8 +240,12 @@ remote() {
     target=$1
     directory=$3
     shift 4
-    limit 12 "$@" -- "$target" \
-        "df -Pk '$directory' && test -w '$directory' && echo writable && stat -c '%Y %s %a %u %f %n' '$directory'/*" 2>&1 |
+    tried=true
+    if [ "${probe_target:-}" = yes ]; then
+        tried="echo trigger preflight >'$directory/.trigger-preflight' && rm '$directory/.trigger-preflight'"
+    fi
+    limit 12 "$@" -- "$target" "df -Pk '$directory' && test -w '$directory' && $tried && echo writable &&
+        stat -c '%Y %s %a %u %f %n' '$directory'/*" 2>&1 |
         head -c 65536
     end 0
 }

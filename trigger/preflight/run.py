@@ -24,6 +24,7 @@ from trigger.preflight.fix_plan import fix_plan
 from trigger.preflight.fleet import Progress, all_of
 from trigger.preflight.rows import Row, row_of
 from trigger.preflight.table import summary, table_lines
+from trigger.preflight.uniqueness import write_marks
 from trigger.record import export_record
 from trigger.state import StateFolder
 
@@ -50,6 +51,7 @@ class Wishes:
     fail_on: str = "notready"
     trust_new: bool = False
     accept_identity: bool = False
+    probe_target: bool = False
     retry_auth: bool = False
     export: Path | None = None
     config: Path | None = None
@@ -70,6 +72,7 @@ def run(wishes: Wishes, clock: Clock | None = None, look: Look | None = None) ->
     state = StateFolder.choose(config.state_dir)
     kept = _Kept(names, state, wishes, clock)
     stopped = kept.fill(look or looker(config, state, wishes, clock))
+    write_marks(state, kept.certified)
     if stopped:
         click.echo(f"Stopped; {len(kept.left())} hosts were not looked at. Go on: --resume", err=True)
     _print(kept, wishes, clock)
@@ -88,6 +91,7 @@ class _Kept:
         self.states: Counter[str] = Counter()
         self._seen: set[str] = set()
         self._fell = 0
+        self.certified: list[str] = []
         self._file: AuditFile | None = None
         if wishes.resume:
             self._file = AuditFile.last(state)
@@ -104,6 +108,8 @@ class _Kept:
             for result in all_of(left, look, self._fanout):
                 if isinstance(result, BaseException):
                     raise result
+                if result.record and any(route.get("fingerprint") for route in result.record.routes.values()):
+                    self.certified.append(result.host)
                 row = row_of(result)
                 self._keep(row)
                 progress.add(row["state"])
@@ -157,7 +163,15 @@ def looker(config: Config, state: StateFolder, wishes: Wishes, clock: Clock) -> 
         try:
             with one_at_a_time:
                 host = config.host(name)
-            asking = Asking(_answers(host), wishes.trust_new, wishes.retry_auth, wishes.accept_identity, stores, clock)
+            asking = Asking(
+                _answers(host),
+                trust_new=wishes.trust_new,
+                retry_auth=wishes.retry_auth,
+                accept_identity=wishes.accept_identity,
+                probe_target=wishes.probe_target,
+                dump_stores=stores,
+                clock=clock,
+            )
             result = audit(host, state, dirs, asking)
             if wishes.export is not None and result.record is not None and result.host_seen:
                 export_record(wishes.export, result.record)
@@ -208,6 +222,8 @@ def _table(kept: _Kept, wishes: Wishes) -> Iterator[str]:
     colour = wishes.output is None and sys.stdout.isatty()
     width = max((len(name) for name in kept.names), default=0)
     yield from table_lines(kept.rows(), width, explain=wishes.explain, colour=colour, since_last=wishes.since_last)
+    if wishes.since_last and not any(row["changed"] or row["was_ready"] != row["ready"] for row in kept.rows()):
+        yield "Nothing has changed since the last preflight."
     for name in kept.left():
         yield f"{name:<{width}}  NOT SEEN     not looked at"
     if len(kept.names) > 1:

@@ -105,6 +105,11 @@ def _writable(target: Target, folder: Folder) -> Judgement:
     if "ro" in folder.options or folder.writable is False:
         how = "is mounted read-only" if "ro" in folder.options else "cannot be written"
         return fail(f"{folder.path} {how}", command("mount -o remount,rw {mount}", mount=folder.mount))
+    if folder.probed not in ("", "ok"):
+        return fail(
+            f"a file could not be written to {folder.path}: {folder.probed}",
+            command("ls -ld {path} && df {path}", path=folder.path),
+        )
     if folder.fstype in ("tmpfs", "ramfs") or (folder.path + "/").startswith(_GONE_AFTER_A_BOOT):
         return fail(
             f"{folder.path} is on {folder.fstype or 'memory'}: what is written there is gone after the reboot",
@@ -114,7 +119,8 @@ def _writable(target: Target, folder: Folder) -> Judgement:
         return warn(
             f"{folder.path} is on an encrypted disk: the crash kernel must be able to open it without a passphrase"
         )
-    return good(f"{folder.path} is on {folder.device} ({folder.fstype or 'file system unknown'}) and can be written")
+    tried = "a file was written there and removed" if folder.probed else "can be written"
+    return good(f"{folder.path} is on {folder.device} ({folder.fstype or 'file system unknown'}); {tried}")
 
 
 def _server(target: Target, facts: Facts) -> Judgement:

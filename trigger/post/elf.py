@@ -52,8 +52,23 @@ class Header:
     notes: tuple[tuple[str, int, bytes], ...] = field(default=())
 
 
-def read_header(view: View) -> Header:
-    """Parse the ELF header, program headers, section headers and notes; raises Malformed or TooMuch."""
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """The ELF header's fields that are used; offsets and sizes in bytes."""
+
+    order: str
+    wide: bool
+    machine: int
+    flags: int
+    ph_at: int
+    ph_size: int
+    ph_count: int
+    sh_at: int
+    sh_size: int
+    sh_count: int
+
+
+def _start(view: View) -> _Start:
     ident = view.exactly(0, 16)
     if ident[4] not in (1, 2) or ident[5] not in (1, 2):
         raise Malformed("its ELF class or byte order is impossible")
@@ -66,16 +81,29 @@ def read_header(view: View) -> Header:
         raise Malformed(f"it is an ELF file of type {kind}, not a core")
     if ph_count == _PN_XNUM:
         ph_count = _section_info(view, order, wide, sh_at)
-    segments = _segments(view, order, wide, ph_at, ph_size, ph_count)
+    return _Start(order, wide, machine, flags, ph_at, ph_size, ph_count, sh_at, sh_size, sh_count)
+
+
+def program_headers(view: View) -> tuple[int, int]:
+    """Return offset and size of the table of program headers; raises Malformed."""
+    start = _start(view)
+    return start.ph_at, start.ph_size * start.ph_count
+
+
+def read_header(view: View) -> Header:
+    """Parse the ELF header, program headers, section headers and notes; raises Malformed or TooMuch."""
+    start = _start(view)
+    order, wide = start.order, start.wide
+    segments = _segments(view, order, wide, start.ph_at, start.ph_size, start.ph_count)
     memory = tuple(segment for segment in segments if segment.kind in (_PT_LOAD, _PT_NOTE))
     header = Header(
         order=order,
         wide=wide,
-        machine=_MACHINES.get(machine, f"ELF machine {machine}"),
-        flags=flags,
+        machine=_MACHINES.get(start.machine, f"ELF machine {start.machine}"),
+        flags=start.flags,
         segments=memory,
         nulls=sum(segment.kind == _PT_NULL for segment in segments),
-        sections_end=_sections_end(view, order, wide, sh_at, sh_size, sh_count),
+        sections_end=_sections_end(view, order, wide, start.sh_at, start.sh_size, start.sh_count),
     )
     return replace(header, notes=_notes(view, header))
 

@@ -17,6 +17,7 @@ SIGNATURE = b"makedumpfile\0\0\0\0"
 _HEADER_BYTES = 4096
 END = b"\xff" * 16
 _HEAD_RECORDS = 4096
+_TAIL_BYTES = 256 * 1024
 _WALK_RECORDS = 300_000  # 20 GB in records of 64 KiB; beyond, the marker alone is believed
 _RECORD = struct.Struct(">qq")
 
@@ -32,6 +33,19 @@ class FlattenedView:
         self._next = _HEADER_BYTES
         self._records: list[tuple[int, int, int]] = []  # offset and size inside, place in the flattened file
         self._ended = False
+        self._last: tuple[int, bytes] = (0, b"")  # what a record near the end puts over the head
+
+    def take_last(self, offset: int, size: int) -> None:
+        """Look near the end for the record of exactly that place, which is written again when all is known.
+
+        makedumpfile -E first writes empty program headers, and the real ones with its last buffer of pages.
+        Nothing is changed when no such record is there.
+        """
+        length = min(self._data.size, _TAIL_BYTES)
+        tail = self._data.exactly(self._data.size - length, length)
+        found = tail.rfind(_RECORD.pack(offset, size))
+        if found >= 0 and found + 16 + size <= length:
+            self._last = (offset, tail[found + 16 : found + 16 + size])
 
     def exactly(self, offset: int, length: int) -> bytes:
         """Return bytes of the inner file; raises Malformed when the head of the chain does not hold them."""
@@ -54,6 +68,10 @@ class FlattenedView:
             low, high = max(offset, start), min(offset + length, start + size)
             if low < high:
                 data[low - offset : high - offset] = self._data.exactly(place + low - start, high - low)
+        start, last = self._last
+        low, high = max(offset, start), min(offset + length, start + len(last))
+        if low < high:
+            data[low - offset : high - offset] = last[low - start : high - start]
         return bytes(data)
 
     def _read_record(self) -> None:

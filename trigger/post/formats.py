@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from trigger.post import compressed, elf, flattened, foreign, kdump
 from trigger.post.facts import Complete, DumpFacts
-from trigger.post.reader import READ_LIMIT, BytesReader, Malformed, Metered, Reader, TooMuch, View
+from trigger.post.reader import READ_LIMIT, BytesReader, Malformed, Metered, Reader, TooMuch
 
 __all__ = ["Complete", "DumpFacts", "inspect"]
 
@@ -84,8 +84,8 @@ def _learn_flattened(data: Metered, facts: DumpFacts, *, walk: bool, prove: bool
         raise flaw
 
 
-def _inner_facts(view: View, facts: DumpFacts) -> DumpFacts:
-    """Identity of the file inside a flattened one. makedumpfile may write an ELF's header after its notes."""
+def _inner_facts(view: flattened.FlattenedView, facts: DumpFacts) -> DumpFacts:
+    """Identity of the file inside a flattened one."""
     signature = view.exactly(0, 8)
     if signature == kdump.SIGNATURE:
         header, facts = kdump.facts_of(view, facts)
@@ -93,6 +93,7 @@ def _inner_facts(view: View, facts: DumpFacts) -> DumpFacts:
             raise Malformed(fault, "flag")
         return facts
     if signature.startswith(elf.SIGNATURE):
+        view.take_last(*elf.program_headers(view))
         elf_header, facts = elf.facts_of(view, facts)
         if fault := elf.flag_fault(elf_header):
             raise Malformed(fault, "flag")

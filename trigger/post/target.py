@@ -17,7 +17,6 @@ from typing import Any, Protocol
 from trigger.clock import Deadline
 from trigger.errors import ConfigError, DriverError
 from trigger.host import Ssh
-from trigger.post import remote
 from trigger.post.landing import Baseline, Entry
 from trigger.post.reader import Reader
 
@@ -67,15 +66,21 @@ class Target:
     own_disk: bool = False
 
 
-def resolve(url: str, *, ssh: Ssh | None = None, dump_stores: Mapping[str, str] | None = None) -> Target:
+def resolve(
+    url: str, *, ssh: Ssh | None = None, dump_stores: Mapping[str, str] | None = None, host_says: bool = False
+) -> Target:
     """Return the target that a path or URL names; opens nothing.
 
     `/path` and `file:///path` are local to the operator; `sftp://[user@]host[:port]/path` is read over SFTP,
     with the key and known hosts of `ssh` if that is the same host. Other schemes (nfs, cifs, ftp, ssh) are
     what the host writes to, and are read as `dump_stores` maps them: to one of the above, or to `ftp://` and
-    `smb://`, which the operator's own ~/.netrc opens. Raises ConfigError.
+    `smb://`, which the operator's own ~/.netrc opens. With `host_says` the URL comes from a file of the host,
+    which must not choose where the operator's keys are used: only a mapped one is opened. Raises ConfigError.
     """
     mapped = _mapped(url, dump_stores or {})
+    if mapped is None and host_says:
+        raise _unmapped(url)
+    mapped = mapped or url
     if mapped.startswith("/"):
         return Target(url, _clean(mapped), LocalStore)
     parts = _split(mapped)
@@ -84,12 +89,9 @@ def resolve(url: str, *, ssh: Ssh | None = None, dump_stores: Mapping[str, str] 
     if parts.scheme == "sftp" and parts.hostname:
         where = _ssh_of(parts, ssh)
         return Target(url, _clean(urllib.parse.unquote(parts.path)), lambda: SftpStore(where))
-    if parts.scheme in remote.SCHEMES and parts.hostname and dump_stores and mapped != url:
-        return Target(url, _clean(urllib.parse.unquote(parts.path)), lambda: remote.FsspecStore(parts))
-    raise ConfigError(
-        f"The dump target {url} cannot be read from here as it is.",
-        next_step=f'Say how to read it: dump_stores: {{"{url}": "/where/it/is/mounted or sftp://host/path"}}',
-    )
+    if parts.scheme in ("ftp", "smb") and parts.hostname:
+        return Target(url, _clean(urllib.parse.unquote(parts.path)), lambda: _open_remote(parts))
+    raise _unmapped(url)
 
 
 def own_directory(ssh: Ssh, path: str) -> Target:
@@ -108,13 +110,26 @@ def baseline(store: Store, path: str) -> Baseline:
         return Baseline(path, {})
 
 
-def _mapped(url: str, dump_stores: Mapping[str, str]) -> str:
-    """Replace the longest prefix that `dump_stores` names, at a boundary between path components."""
+def _unmapped(url: str) -> ConfigError:
+    return ConfigError(
+        f"The dump target {url} cannot be read from here as it is.",
+        next_step=f'Say how to read it: dump_stores: {{"{url}": "/where/it/is/mounted or sftp://host/path"}}',
+    )
+
+
+def _open_remote(parts: urllib.parse.SplitResult) -> Store:
+    from trigger.post.remote import FsspecStore
+
+    return FsspecStore(parts)
+
+
+def _mapped(url: str, dump_stores: Mapping[str, str]) -> str | None:
+    """Replace the longest prefix that `dump_stores` names, at a component's border; None when none matches."""
     for prefix in sorted(dump_stores, key=len, reverse=True):
         stem = prefix.rstrip("/")
         if url.rstrip("/") == stem or url.startswith(stem + "/"):
             return dump_stores[prefix].rstrip("/") + url[len(stem) :]
-    return url
+    return None
 
 
 def _split(url: str) -> urllib.parse.SplitResult:

@@ -62,7 +62,7 @@ def test_what_a_target_means(url: str, path: str) -> None:
     "url",
     [
         "nfs://nas/export2",
-        "ftp://nas/crash",
+        "cifs://nas/crash",
         "//",
         "sftp:///x",
         "/srv/../etc",
@@ -77,7 +77,7 @@ def test_a_target_that_cannot_be_read_says_what_to_add(url: str) -> None:
         return
     with pytest.raises(ConfigError) as failed:
         resolve(url, dump_stores={"nfs://nas/export": "/mnt/nas"})
-    if url.startswith(("nfs", "ftp")):
+    if url.startswith(("nfs", "cifs")):
         assert f'dump_stores: {{"{url}"' in failed.value.next_step
 
 

@@ -281,7 +281,7 @@ class Facts:
         for reading in self.readings:
             if reading.name.startswith("folder "):
                 groups.append([reading])
-            elif groups and reading.name in ("df", "writable", "probe", "mount", "layers", "listing"):
+            elif groups and reading.name in ("df", "writable", "probe", "filesystem", "layers", "listing"):
                 groups[-1].append(reading)
         return tuple(_folder(group) for group in groups)
 
@@ -306,7 +306,7 @@ def _folder(group: list[Reading]) -> Folder:
     numbers = re.search(r"^(\S.*?)\s+(\d+)\s+\d+\s+(-?\d+)\s+\S+\s+(/.*)$", df.text, re.MULTILINE)
     if numbers is None:
         return Folder(path, error="df's answer was not understood")
-    mount = (parts["mount"].text.split() if "mount" in parts else []) + [""] * 4
+    mount = (parts["filesystem"].text.split() if "filesystem" in parts else []) + [""] * 4
     writable = parts["writable"].text.strip() if "writable" in parts else ""
     return Folder(
         path,

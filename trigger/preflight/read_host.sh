@@ -210,7 +210,7 @@ folder() {
     device=${device%% *}
     if [ -w "$1" ]; then run writable echo yes; else run writable echo no; fi
     if [ "${probe_target:-}" = yes ]; then run probe limit 5 sh -c "$probe" sh "$1"; fi
-    run mount limit 5 awk -v device="$device" '$1 == device { print $1, $2, $3, $4; exit }' /proc/self/mounts
+    run filesystem limit 5 awk -v device="$device" '$1 == device { print $1, $2, $3, $4; exit }' /proc/self/mounts
     if command -v lsblk >/dev/null 2>&1; then
         case $device in /dev/*) run layers limit 5 lsblk -nrso TYPE "$device" ;; esac
     fi

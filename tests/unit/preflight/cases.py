@@ -21,7 +21,7 @@ from trigger.preflight.readings import parse
 FOLDER = Path(__file__).parents[2] / "checks"
 NONCE = "0f3c6a0b-2d3c-8a41-4f8c-697261dbaff8"
 BANNER = "*** AUTHORIZED USE ONLY ***\n@ = 0\ntrigger-preflight 2 old\n"
-ORDER = ("folder /var/crash", "df", "writable", "mount", "layers", "listing")
+ORDER = ("folder /var/crash", "df", "writable", "filesystem", "layers", "listing")
 
 
 @cache

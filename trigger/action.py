@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 import sys
 import threading
@@ -28,6 +29,7 @@ from trigger.resolve import resolve_all
 from trigger.run import Listener, Run, actor
 from trigger.shot import Surroundings, Wish, shoot
 from trigger.state import StateFolder
+from trigger.verdict import Seen, decide
 from trigger.watch.baseline import BaselineProbe
 from trigger.watch.watched import Watched
 
@@ -106,7 +108,7 @@ def _run(plan: Plan, known: Known, wish: Wish, around: Surroundings, choices: Ch
     try:
         with Locks(plan.keys, plan.host.name), Interrupts(run) as interrupts:
             run.emit(_planned(plan, wish))
-            before = BaselineProbe(plan.dump_target)
+            before = BaselineProbe(plan.dump_target if choices.until != "accepted" else "")
             shot = shoot(plan, known, wish, around, run)
             watched = Watched(
                 plan.host,
@@ -127,9 +129,12 @@ def _run(plan: Plan, known: Known, wish: Wish, around: Surroundings, choices: Ch
 def watch(watched: Watched, run: Run, detach: threading.Event, people: People) -> int:
     """Watch until the end and return the exit code; whatever happens here, something was sent before."""
     try:
-        from trigger.watch.follow import follow
+        finished = decide(watched.host.name, Seen(watched.outcome, until=watched.until))
+        if finished is None:
+            gc.enable()
+            from trigger.watch.follow import follow
 
-        finished = follow(watched, run.emit, run.clock, detach, people.status)
+            finished = follow(watched, run.emit, run.clock, detach, people.status)
     except Exception as error:
         finished = _broken(watched.host.name, watched.outcome, error)
     run.emit(finished)

@@ -21,8 +21,9 @@ from yaml.nodes import MappingNode, ScalarNode
 
 from trigger import yaml_nodes, yaml_values
 from trigger.errors import ConfigError
-from trigger.yaml_nodes import Branch, Problem, Problems
+from trigger.yaml_nodes import Branch, Problem, Problems, YamlProblem
 
+SYSTEM_FILE = Path("/etc/trigger/config.yaml")
 _MAX_BYTES = 64 * 1024 * 1024
 _NEXT = "Nothing was sent. Name the right file with --config or TRIGGER_CONFIG."
 _KEY = r"""(?:[A-Za-z0-9][A-Za-z0-9._-]*|"[^"\\\n]+"|'[^'\n]+')"""
@@ -48,7 +49,11 @@ class Entry(NamedTuple):
         """Return the entry's value with path `hosts.KEY`; adds problems with its key and with anchors or tags."""
         root = self.whole
         if root is None:
-            composed = yaml_nodes.compose(self.text, self.file, self.line)
+            try:
+                composed = yaml_nodes.compose(self.text, self.file, self.line)
+            except YamlProblem as error:  # an alias of something outside of this piece
+                problems.extend([error.problem._replace(path=f"hosts.{self.key}")])
+                return None
             assert composed is not None  # a piece begins with a key
             root = Branch(composed.node, self.file, self.line, "hosts", self.line)
             problems.extend(yaml_nodes.special_tokens(self.text, root))
@@ -84,7 +89,7 @@ def find(path: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, li
             raise ConfigError(f"{named}: there is no such file; {by} names it", next_step=_NEXT)
         return named, []
     places = [Path(home) / ".config/trigger/config.yaml"] if home else []
-    places.append(Path("/etc/trigger/config.yaml"))
+    places.append(SYSTEM_FILE)
     return next((place for place in places if os.path.lexists(place)), None), [str(place) for place in places]
 
 
@@ -154,9 +159,10 @@ def in_pieces(text: str, name: str) -> ConfigFile | None:
     if at is None:
         return None
     starts, end = _cut(lines, at + 1)
+    stops = [start for start, _ in starts[1:]] + [end]
     entries = [
         Entry(key[1:-1] if key[0] in "\"'" else key, start + 1, name, "\n".join(lines[start:stop]))
-        for (start, key), (stop, _) in zip(starts, [*starts[1:], (end, "")], strict=True)
+        for (start, key), stop in zip(starts, stops, strict=False)
     ]
     if not entries or not yaml_nodes.well_formed(entry.text for entry in entries):
         return None
@@ -226,12 +232,13 @@ def whole(text: str, name: str) -> ConfigFile:
         return parsed
     specials = [problem for problem in parsed.problems if problem.path.startswith("hosts.")]
     for key, value in hosts.node.value:
-        last = value.end_mark.line + 1
         pair = MappingNode("", [(key, value)], key.start_mark, value.end_mark)
         line = key.start_mark.line + 1
-        of_entry = tuple(problem for problem in specials if line <= problem.line <= last)
-        text_of_key = key.value if isinstance(key, ScalarNode) else ""
-        parsed.entries.append(Entry(text_of_key, line, name, "", Branch(pair, name, line, "hosts"), of_entry))
+        name_of_host = key.value if isinstance(key, ScalarNode) else ""
+        path = f"hosts.{name_of_host}"
+        inside = (path + ".", path + "[")
+        of_entry = tuple(p for p in specials if p.line >= line and (p.path == path or p.path.startswith(inside)))
+        parsed.entries.append(Entry(name_of_host, line, name, "", Branch(pair, name, line, "hosts"), of_entry))
     belong = {problem for entry in parsed.entries for problem in entry.specials}
     others = [problem for problem in parsed.problems if problem not in belong]
     parsed.problems = Problems()

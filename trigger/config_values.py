@@ -122,8 +122,8 @@ def address(branch: Branch, reader: Reader) -> str | None:
     try:
         return parse_address(found)
     except AddressError as error:
-        template = str(branch.node.value)
-        hint = error.suggestion.replace(found, template) if template in error.suggestion else error.suggestion
+        templated = "{host}" in str(branch.node.value)
+        hint = error.suggestion.replace(reader.host, "{host}") if templated else error.suggestion
         reader.problems.add(branch, error.message, hint)
         return None
 

@@ -106,7 +106,7 @@ def _may_claim(entry: Entry, wanted: set[str], default_address: str) -> bool:
     if not entry.text or host_pattern.is_pattern(entry.key) or "\\" in entry.text:
         return True
     seen = f"{entry.text} {default_address}".replace("{host}", entry.key).lower()
-    if any(address in seen for address in wanted):
+    if any(address.lower() in seen for address in wanted):
         return True
     # IPv6 has many spellings, and ::ffff:a01:7 is 10.1.0.7.
     ipv6 = "::" in seen or any(":" in address for address in wanted)

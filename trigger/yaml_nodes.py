@@ -38,6 +38,14 @@ class Problem(NamedTuple):
         return f"{place}: {self.message}" + (f"; {self.suggestion}" if self.suggestion else "")
 
 
+class YamlProblem(ConfigError):
+    """The text is no YAML, so that nothing else in it can be read."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem), next_step="Nothing was sent. Correct this; `trigger hosts --check` lists more.")
+        self.problem = problem
+
+
 class Branch(NamedTuple):
     """A node, and where it is: `line` is that of its key, `path` the keys that lead to it."""
 
@@ -95,20 +103,17 @@ class _Composer(CParser):
 
 
 def compose(text: str, file: str, first_line: int = 1) -> Branch | None:
-    """Return the one document in `text`, None when there is none; raises ConfigError for what is no YAML.
+    """Return the one document in `text`, None when there is none; raises YamlProblem for what is no YAML.
 
     `first_line` is the line of the file at which `text` begins.
     """
     if line := _too_deep_at(text):
-        place = f"{file}:{line + first_line - 1}"
-        raise ConfigError(f"{place}: is nested more than {_MAX_DEPTH} levels deep", next_step=_NEXT)
+        raise YamlProblem(Problem(file, line + first_line - 1, "", f"is nested more than {_MAX_DEPTH} levels deep"))
     try:
         with collector_off():
             node = _Composer(text.encode()).get_single_node()
-    except yaml.MarkedYAMLError as error:
-        raise ConfigError(str(_syntax_problem(error, file, first_line)), next_step=_NEXT) from None
-    except yaml.YAMLError:
-        raise ConfigError(f"{file}: is not YAML", next_step=_NEXT) from None
+    except yaml.YAMLError as error:
+        raise YamlProblem(_syntax_problem(error, file, first_line)) from None
     return None if node is None else Branch(node, file, first_line, "", first_line)
 
 
@@ -122,9 +127,6 @@ def collector_off() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
-
-
-_NEXT = "Nothing was sent. Correct the file; `trigger hosts --check` lists every error."
 
 
 def well_formed(pieces: Iterable[str]) -> bool:
@@ -192,30 +194,16 @@ def _tokens(text: str) -> Iterator[yaml.Token]:
 
 # libyaml's own words, what they mean here, and the remedy. Names in its messages are never repeated: somebody may
 # have typed a password there.
+_NO_ALIAS = "uses an alias (*), which is not allowed"
+_REPEAT = "repeat the value, or put it under `defaults:`; quote a text that begins with"
 _SYNTAX = (
     ("found another document", "has a second document (---)", "keep one document in a file"),
-    ("alias", "uses an alias (*), which is not allowed", "repeat the value; quote a text that begins with *"),
-    (
-        "anchor",
-        "uses an anchor (&), which is not allowed",
-        "repeat the value; quote a text that begins with &",
-    ),
+    ("alias", _NO_ALIAS, f"{_REPEAT} *"),
+    ("anchor", "uses an anchor (&) twice, and none is allowed", f"{_REPEAT} &"),
     ("tag", "uses a tag (!), which is not allowed", "quote a text that begins with !"),
-    (
-        "cannot start any token",
-        "has a tab or a special character here",
-        "indent with spaces; quote @ ` % at the start",
-    ),
-    (
-        "mapping values",
-        'has a ": " where none can be',
-        'quote a text that has ": " in it; check the indentation',
-    ),
-    (
-        "could not find expected ':'",
-        "has a key without a ':'",
-        "write `key: value`, with a space behind the colon",
-    ),
+    ("cannot start any token", "has a tab or a special character here", "indent with spaces; quote @ ` % at the start"),
+    ("mapping values", 'has a ": " where none can be', 'quote a text that has ": " in it; check the indentation'),
+    ("could not find expected ':'", "has a key without a ':'", "write `key: value`, with a space behind the colon"),
     ("quoted scalar", "has a quote that is not closed", "close the quote"),
     ("flow", "has a [ or { that is not closed", "close it, and put commas between the items"),
     ("block", "is indented differently from the lines above", "line it up with its neighbours"),
@@ -223,29 +211,25 @@ _SYNTAX = (
 )
 
 
-def _syntax_problem(error: yaml.MarkedYAMLError, file: str, first_line: int) -> Problem:
+def _syntax_problem(error: yaml.YAMLError, file: str, first_line: int) -> Problem:
     """Return libyaml's error as a sentence with its line."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return Problem(file, 0, "", "is not YAML", "begin with a copy of config.example.yaml")
     mark = error.problem_mark or error.context_mark
     words = f"{error.problem} {error.context}"
     found = [(message, remedy) for known, message, remedy in _SYNTAX if known in words]
     message, remedy = found[0] if found else ("cannot be read here", "check the lines above")
-    return Problem(file, mark.line + first_line if mark else 0, "", f"is not YAML: it {message}", remedy)
+    return Problem(file, mark.line + first_line if mark else 0, "", message, remedy)
 
 
 # --- what makes places of a file depend on each other ----------------------------------------------------------
 
 _MAY_BE_SPECIAL = re.compile(r"(?<![^\s\[{,])[&*!%]")
 _SPECIAL = {
-    yaml.AnchorToken: (
-        "an anchor (&)",
-        "repeat the value, or put it under `defaults:`; quote a text that begins with &",
-    ),
-    yaml.AliasToken: (
-        "an alias (*)",
-        "repeat the value, or put it under `defaults:`; quote a text that begins with *",
-    ),
-    yaml.TagToken: ("a tag (!)", "remove it; quote a text that begins with !"),
-    yaml.DirectiveToken: ("a directive (%)", "remove the line"),
+    yaml.AnchorToken: ("uses an anchor (&), which is not allowed", f"{_REPEAT} &"),
+    yaml.AliasToken: (_NO_ALIAS, f"{_REPEAT} *"),
+    yaml.TagToken: ("uses a tag (!), which is not allowed", "remove it; quote a text that begins with !"),
+    yaml.DirectiveToken: ("uses a directive (%), which is not allowed", "remove the line"),
 }
 
 
@@ -255,10 +239,10 @@ def special_tokens(text: str, root: Branch) -> Iterator[Problem]:
         return
     for token in _tokens(text):
         if type(token) in _SPECIAL:
-            what, remedy = _SPECIAL[type(token)]
+            message, remedy = _SPECIAL[type(token)]
             line, column = token.start_mark.line, token.start_mark.column
             path = _path_at(root, line, column)
-            yield Problem(root.file, line + root.first_line, path, f"uses {what}, which is not allowed", remedy)
+            yield Problem(root.file, line + root.first_line, path, message, remedy)
 
 
 def _path_at(root: Branch, line: int, column: int) -> str:
@@ -271,8 +255,9 @@ def _path_at(root: Branch, line: int, column: int) -> str:
     ]:
         key, step, node = children[-1]
         branch = branch.below(node, step, branch.line_of(key))
-        if id(node) in seen or step == ".password":
-            break  # an alias of what we stand in; and keys below a password may be passwords
+        ends_before = (node.end_mark.line, node.end_mark.column) < (line, column)
+        if ends_before or id(node) in seen or step == ".password":
+            break  # an alias, whose node is elsewhere; and keys below a password may be passwords
         seen.add(id(node))
     return branch.path
 

@@ -94,7 +94,7 @@ def number(branch: Branch, problems: Problems, low: int, high: int) -> int | Non
     kind = _kind(branch.node)
     if kind == "integer" and len(value) <= 18 and low <= int(value) <= high:
         return int(value)
-    if kind == "text" and re.fullmatch(_INTEGER, value):
+    if kind == "text" and len(value) <= 18 and re.fullmatch(_INTEGER, value):
         problems.add(branch, f"{wanted}, not text", "remove the quotes")
     elif kind in ("mapping", "sequence", "integer", "text", "null", "truth"):
         problems.add(branch, wanted)

@@ -15,7 +15,7 @@ from trigger.post.reader import Malformed, Metered, TooMuch, View
 
 SIGNATURE = b"\x7fELF"
 _ET_CORE = 4
-_PT_NULL, _PT_LOAD, _PT_NOTE = 0, 1, 4
+_PT_NULL, PT_LOAD, _PT_NOTE = 0, 1, 4
 _PN_XNUM = 0xFFFF  # more than 65534 segments: their number is in sh_info of section 0
 _NT_PRSTATUS = 1
 _INCOMPLETE = 0x1
@@ -95,7 +95,7 @@ def read_header(view: View) -> Header:
     start = _start(view)
     order, wide = start.order, start.wide
     segments = _segments(view, order, wide, start.ph_at, start.ph_size, start.ph_count)
-    memory = tuple(segment for segment in segments if segment.kind in (_PT_LOAD, _PT_NOTE))
+    memory = tuple(segment for segment in segments if segment.kind in (PT_LOAD, _PT_NOTE))
     header = Header(
         order=order,
         wide=wide,
@@ -185,7 +185,7 @@ def facts_of(view: View, facts: DumpFacts) -> tuple[Header, DumpFacts]:
         producer = "QEMU"
     elif "Xen" in names or (header.sections_end and not header.segments):
         producer = "Xen"
-    memory = [segment for segment in header.segments if segment.kind == _PT_LOAD]
+    memory = [segment for segment in header.segments if segment.kind == PT_LOAD]
     page_size = vmcoreinfo.number(info, "PAGESIZE")
     page_size = page_size if page_size and 4096 <= page_size <= 65536 else None
     return header, replace(
@@ -215,7 +215,7 @@ def _nodename(view: View, header: Header, info: dict[str, str]) -> str:
         return ""
     address = symbol + offset + 65
     for segment in header.segments:
-        if segment.kind == _PT_LOAD and segment.virtual <= address <= segment.virtual + segment.size - 65:
+        if segment.kind == PT_LOAD and segment.virtual <= address <= segment.virtual + segment.size - 65:
             try:
                 raw = view.exactly(segment.offset + address - segment.virtual, 65)
             except Malformed:

@@ -8,10 +8,11 @@ marker.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from dataclasses import replace
 
 from trigger.post.facts import Complete, DumpFacts
-from trigger.post.reader import Malformed, Metered
+from trigger.post.reader import Malformed, Metered, TooMuch
 
 SIGNATURE = b"makedumpfile\0\0\0\0"
 _HEADER_BYTES = 4096
@@ -81,6 +82,42 @@ class FlattenedView:
             return
         self._records.append((offset, size, self._next + 16))
         self._next += 16 + size
+
+
+class RecordIndex:
+    """The whole file inside a flattened one: a View over all its records, found by walking the chain once.
+
+    Raises TooMuch when there are more than `limit` records.
+    """
+
+    def __init__(self, data: Metered, limit: int) -> None:
+        self._data = data
+        records: list[tuple[int, int, int, int]] = []  # offset inside, order, size, place
+        position = _HEADER_BYTES
+        while (record := _record(data, position)) != (-1, -1):
+            if len(records) >= limit:
+                raise TooMuch(f"it has more than {limit} records")
+            offset, size = record
+            records.append((offset, len(records), size, position + 16))
+            position += 16 + size
+        self._records = sorted(records)  # of two at the same place the later one comes last, and counts
+        self._starts = [record[0] for record in self._records]
+
+    def exactly(self, offset: int, length: int) -> bytes:
+        """Return bytes of the inner file; holes between records read as zeros."""
+        out = bytearray(length)
+        position = offset
+        while position < offset + length:
+            number = bisect_right(self._starts, position) - 1
+            following = self._starts[number + 1] if number + 1 < len(self._starts) else offset + length
+            start, _, size, place = self._records[number] if number >= 0 else (0, 0, 0, 0)
+            end = min(offset + length, start + size, following)
+            if position < end:
+                out[position - offset : end - offset] = self._data.exactly(
+                    place + position - start, end - position
+                )
+            position = max(end, min(following, offset + length)) if end <= position else end
+        return bytes(out)
 
 
 def prove(data: Metered, facts: DumpFacts, *, walk: bool) -> DumpFacts:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from trigger.errors import TriggerError
 from trigger.post import looks
 from trigger.post.facts import Complete, DumpFacts
 from trigger.post.first_look import FirstLook
@@ -104,6 +106,8 @@ class Following:
             self.landed = True  # shown at once, read in the next round
             return self._state(landing, State.LANDED, "it has its final name")
         self._read(landing, call)
+        if self.look is None and self.facts is not None and self.facts.complete is Complete.YES:
+            self._look_inside(landing, self.facts, call)
         verdict = self._verdict()
         if verdict and self._is_another(landing, verdict):
             self.another = f"{candidate.name}: {verdict.reason}"
@@ -139,6 +143,14 @@ class Following:
             path = f"{self.baseline.path}/{landing.dmesg}"
             self.look = call(lambda store: looks.dmesg(store, path), _LOOK_SECONDS)
             self.looked = log
+
+    def _look_inside(self, landing: Landing, facts: DumpFacts, call: Call) -> None:
+        """Read the kernel log out of a whole dump that has none beside it, once; it may well not be had."""
+        path = f"{self.baseline.path}/{landing.cores[0]}"
+        if not landing.dmesg and self.looked is None:
+            self.looked = Entry("")
+            with contextlib.suppress(OSError, TriggerError):
+                self.look = call(lambda store: looks.dmesg_in(store, path, facts), _LOOK_SECONDS)
 
     def _verdict(self) -> Verdict | None:
         if self.facts is None:

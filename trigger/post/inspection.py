@@ -10,11 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from trigger.errors import DriverError
 from trigger.host import Ssh
-from trigger.post import first_look, formats, split
+from trigger.post import first_look, formats, looks, split
 from trigger.post.distributions import RULES
 from trigger.post.facts import DumpFacts
 from trigger.post.landing import Baseline, Listing
-from trigger.post.looks import candidates
 from trigger.post.reader import READ_LIMIT
 from trigger.post.target import Store, resolve
 
@@ -23,7 +22,10 @@ DEEP_LIMIT = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One dump: where it is, what it says, and the first look at the kernel log beside it, if there is one."""
+    """One dump: where it is, what it says, and the first look at its kernel log.
+
+    `dmesg` is the log beside it; without one the log is read out of the dump, where that can be done.
+    """
 
     path: str
     facts: DumpFacts
@@ -62,13 +64,11 @@ def inspect_in(store: Store, path: str, *, deep: bool = False) -> Inspection:
         with contextlib.closing(store.open(f"{folder}/{part}")) as reader:
             facts.append(formats.inspect(reader, part, local=store.local, limit=limit))
     dmesg = dmesg_beside(name, listing)
-    look = None
-    if dmesg:
-        with contextlib.closing(store.open(f"{folder}/{dmesg}")) as reader:
-            look = first_look.look(first_look.read_dmesg(reader))
-    return Inspection(
-        f"{folder}/{name}", split.combine(facts), dmesg=f"{folder}/{dmesg}" if dmesg else "", look=look
+    whole = split.combine(facts)
+    look = (
+        looks.dmesg(store, f"{folder}/{dmesg}") if dmesg else looks.dmesg_in(store, f"{folder}/{name}", whole)
     )
+    return Inspection(f"{folder}/{name}", whole, dmesg=f"{folder}/{dmesg}" if dmesg else "", look=look)
 
 
 def _core_in(store: Store, folder: str, listing: Listing) -> str:
@@ -84,7 +84,7 @@ def _core_in(store: Store, folder: str, listing: Listing) -> str:
     if len(cores) == 1 or (cores and all(re.fullmatch(r"vmcore\d+", name) for name in cores)):
         return min(cores)
     if not cores:
-        below = candidates(store, Baseline(folder, {}), ()) or []
+        below = looks.candidates(store, Baseline(folder, {}), ()) or []
         hint = f"; the newest below it: {folder}/{below[-1].name}" if below else ""
         raise DriverError(f"There is no dump in {folder}{hint}.")
     raise DriverError(f"There are several dumps in {folder}: {', '.join(sorted(cores))}. Name one.")

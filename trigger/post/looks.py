@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Sequence
 
-from trigger.post import first_look, formats, split
+from trigger.post import first_look, formats, kernel_log, split
 from trigger.post.facts import DumpFacts
 from trigger.post.landing import Baseline, Candidate, Entry, Listing, flat_candidate, new_entries
 from trigger.post.reader import READ_LIMIT
@@ -63,3 +63,10 @@ def dmesg(store: Store, path: str) -> first_look.FirstLook:
     """Return the first look at a kernel log; raises OSError or DriverError."""
     with contextlib.closing(store.open(path)) as reader:
         return first_look.look(first_look.read_dmesg(reader))
+
+
+def dmesg_in(store: Store, path: str, facts: DumpFacts) -> first_look.FirstLook | None:
+    """Return the first look at the kernel log inside a dump, None when it cannot be read without symbols."""
+    with contextlib.closing(store.open(path)) as reader:
+        log = kernel_log.of_dump(reader, facts, local=store.local)
+    return first_look.look(log) if log else None

@@ -43,8 +43,10 @@ def sentence(event: Event) -> str:
         case Observed():
             return f"{event.source}: {event.text}"
         case DumpFound():
+            state = "not readable yet" if event.state == "unreadable" else event.state
+            where = f" {event.path}" if event.path else ""
             size = f" ({_bytes(event.size)})" if event.size else ""
-            return f"dump: {event.state} {event.path}{size}{': ' + event.text if event.text else ''}"
+            return f"dump: {state}{where}{size}{': ' + event.text if event.text else ''}"
         case Finished():
             return event.text
 

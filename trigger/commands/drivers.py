@@ -21,7 +21,9 @@ class Row:
 
 
 @click.command("drivers")
-@click.option("--quirks", "show_quirks", is_flag=True, help="List what differs by vendor and firmware, with its source.")
+@click.option(
+    "--quirks", "show_quirks", is_flag=True, help="List what differs by vendor and firmware, with its source."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
 @click.pass_context
 def command(ctx: click.Context, show_quirks: bool, as_json: bool) -> None:

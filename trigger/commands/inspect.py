@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
 def command(ctx: click.Context, where: str, deep: bool, as_json: bool, config: Path | None) -> None:
     """Say of a dump whether it is complete, of which host, kernel and crash it is, and why it crashed.
 
-    FILE-or-URL is a dump, or the folder that a saver left: a path, file://, sftp://[user@]host/path, or what
-    `dump_stores:` maps. Exit code 0: proved complete; 4: not complete, or it cannot be told; 6: unreadable.
+    FILE-or-URL is a dump, or the folder that a saver left: a path, HOST:/path (over its `ssh:`), file://,
+    sftp://[user@]host/path, or what `dump_stores:` maps.
+
+    Exit code 0: proved complete; 4: not complete, or it cannot be told; 6: unreadable.
     """
     from trigger.post.facts import Complete
-    from trigger.post.inspection import inspect_url
 
     try:
-        found = inspect_url(where, dump_stores=_stores(config, where), deep=deep)
+        found = _inspect(where, config, deep)
     except OSError as error:
         from trigger.errors import DriverError
 
@@ -41,6 +43,32 @@ def command(ctx: click.Context, where: str, deep: bool, as_json: bool, config: P
         for name, text in rows(found):
             click.echo(f"{name:<10} {text}" if name else text)
     ctx.exit(0 if found.facts.complete is Complete.YES else 4)
+
+
+def _inspect(where: str, config: Path | None, deep: bool) -> Inspection:
+    from trigger.post.inspection import inspect_in, inspect_url
+
+    host, path = _of_host(where)
+    if not host:
+        return inspect_url(where, dump_stores=_stores(config, where), deep=deep)
+    from contextlib import closing
+
+    from trigger.config import load
+    from trigger.errors import ConfigError
+    from trigger.post.target import own_directory
+
+    ssh = load(config).host(host).ssh
+    if ssh is None:
+        raise ConfigError(f"{host} has no `ssh:` in the configuration, so its files cannot be read.")
+    target = own_directory(ssh, path)
+    with closing(target.open()) as store:
+        return inspect_in(store, target.path, deep=deep)
+
+
+def _of_host(where: str) -> tuple[str, str]:
+    """Return host and path of HOST:/path, ("", "") for anything else."""
+    match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]*):(/(?!/).*)", where)
+    return (match[1], match[2]) if match else ("", "")
 
 
 def _stores(config: Path | None, where: str) -> dict[str, str]:

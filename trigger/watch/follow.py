@@ -165,7 +165,7 @@ class _Follower:
         )
 
     def _shown(self, path: str) -> str:
-        return harmless(shown(self._target, path)) if self._target is not None and path else ""
+        return harmless(shown(self._target, path, self._watched.host.name)) if self._target is not None and path else ""
 
     def _run(self, name: str, function: Callable[[], None]) -> None:
         thread = threading.Thread(target=function, name=f"watch {name}", daemon=True)

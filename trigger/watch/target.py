@@ -27,7 +27,9 @@ def target_of(watched: Watched) -> Target:
     return own_directory(watched.host.ssh, where.removeprefix(OWN))
 
 
-def shown(target: Target, path: str) -> str:
-    """Return a path in `target` as `trigger inspect` takes it: a local path, or a URL."""
+def shown(target: Target, path: str, host: str) -> str:
+    """Return a path in `target` as `trigger inspect` takes it: a local path, HOST:/path of its own disk, or a URL."""
+    if target.own_disk:
+        return f"{host}:{path}"
     parts = urlsplit(target.url)
     return f"{parts.scheme}://{parts.netloc}{path}" if parts.scheme == "sftp" else path

@@ -9,13 +9,13 @@ from trigger.clock import Deadline
 from trigger.driver import Identity
 from trigger.errors import ConfigError, DriverError, TriggerError
 from trigger.host import Host, Ssh
-from trigger.preflight.check import Check, Finding, Route, Stage, fail, finding, good
+from trigger.preflight.check import Check, Finding, Route, Stage, Verdict, fail, finding, good
 from trigger.preflight.checks import host_findings
 from trigger.preflight.controllers import Asked, Asking, ask, controller_findings, host_identity
 from trigger.preflight.facts import Facts
 from trigger.preflight.learn import make_record
 from trigger.preflight.readings import parse, script
-from trigger.preflight.verdict import Matrix, is_ready, matrix
+from trigger.preflight.verdict import READY_ROUTES, Matrix, is_ready, matrix
 from trigger.record import Record, find_record, write_record
 from trigger.state import StateFolder
 
@@ -106,10 +106,8 @@ def _state(table: Matrix, host_seen: bool, controllers_seen: int) -> str:
         return "ready"
     if not host_seen and not controllers_seen:
         return "unreachable"
-    failing = any(
-        verdict.value == "fail" for route in (Route.NMI, Route.SYSRQ_SOL) for verdict in table[route].values()
-    )
-    return "not-ready" if failing else "unknown"
+    hopeless = all(Verdict.FAIL in table[route].values() for route in READY_ROUTES)
+    return "not-ready" if hopeless else "unknown"
 
 
 def read_facts(host: Host, asking: Asking, read: ReadHost) -> tuple[Facts | None, Finding | None]:

@@ -20,6 +20,7 @@ from trigger.preflight.check import (
     Judgement,
     Route,
     Stage,
+    Verdict,
     fail,
     finding,
     good,
@@ -133,7 +134,7 @@ def _findings(answer: Asked, host: Host, facts: Facts | None, old: Record | None
     judged = [
         (LOGIN, good(f"logged in{_described(probe.identity)}")),
         (POWER, _power(probe)),
-        (IDENTITY, _identity(probe.identity, host, facts)),
+        (IDENTITY, _identity(probe.identity, host, facts, _before(old, name, facts), asking)),
         (CHANGED, _changed(probe.identity, old, name, host, asking)),
         (CERTIFICATE, _certificate(probe, asking)),
         (ACCESS, _access(answer)),
@@ -185,33 +186,47 @@ def host_identity(facts: Facts) -> Identity:
     )
 
 
-def _identity(controller: Identity, host: Host, facts: Facts | None) -> Judgement:
-    """Compare a controller with what the owner wrote down, the host's DMI, and the BMC seen from inside."""
+def _identity(
+    controller: Identity, host: Host, facts: Facts | None, before: Identity | None, asking: Asking
+) -> Judgement:
+    """Compare a controller with what the owner wrote down, the host's DMI, and the BMC seen from inside.
+
+    `before` is the controller at the last preflight, if the host was the same then: an identity is only ever
+    recorded when it matched or was accepted.
+    """
     written = Identity(uuid=host.identity.uuid, serial=host.identity.serial)
-    matches: list[tuple[Match, str]] = []
-    if written != Identity():
-        match, why = compare_identities(written, controller)
-        if match is Match.DIFFERENT:
-            return fail(f"WRONG MACHINE: {why} (by the configuration)", *_wrong(host))
-        matches.append((match, f"{why} (by the configuration)"))
+    match, why = compare_identities(written, controller)
+    if match is Match.DIFFERENT:
+        return fail(f"WRONG MACHINE: {why} (by the configuration)", *_wrong(host))
+    if match is Match.SAME:
+        return good(f"{why} (by the configuration)")
     if facts is not None:
         match, why = _against_host(controller, facts)
+        if match is Match.SAME:
+            return good(f"{why} (by the host itself)")
         if match is Match.DIFFERENT:
-            return fail(f"WRONG MACHINE: {why} (by the host itself)", *_wrong(host))
-        matches.append((match, f"{why} (by the host itself)"))
-    same = [why for match, why in matches if match is Match.SAME]
-    if same:
-        return good(same[0])
+            return _foreign(f"{why} (by the host itself)", controller, host, before, asking)
     if not has_own_identity(controller):
         return warn(
-            "the controller does not say who it is",
-            "# write `identity:` into the configuration, or use Redfish",
+            "the controller does not say who it is", "# write `identity:` into the configuration, or use Redfish"
         )
     if facts is None:
         return unknown("the host could not be asked who it is")
     return warn(
         "nothing proves that this controller is the host's: the host does not say who it is",
         "# write `identity: {uuid: ..., serial: ...}` of this host into the configuration",
+    )
+
+
+def _foreign(why: str, controller: Identity, host: Host, before: Identity | None, asking: Asking) -> Judgement:
+    if asking.accept_identity:
+        return warn(f"{why}; accepted as asked")
+    if before is not None and compare_identities(before, controller)[0] is Match.SAME:
+        return warn(f"{why}; accepted at an earlier preflight")
+    return fail(
+        f"WRONG MACHINE: {why}",
+        *_wrong(host),
+        f"# if its BMC is known to have a UUID of its own: trigger preflight {host.name} --accept-identity",
     )
 
 
@@ -228,6 +243,19 @@ def _wrong(host: Host) -> tuple[str, ...]:
         f"# an NMI would crash another machine than {host.name}: check the controller's address and its cable",
         "# if a board was replaced, correct `identity:` in the configuration",
     )
+
+
+def _before(old: Record | None, name: str, facts: Facts | None) -> Identity | None:
+    """Return who the controller was at the last preflight; None where the host itself is another one now."""
+    if old is None or facts is None or compare_identities(old.identity, host_identity(facts))[0] is Match.DIFFERENT:
+        return None
+    return old.controllers.get(name)
+
+
+def refused_controllers(findings: Sequence[Finding]) -> set[str]:
+    """Return the controllers whose identity was refused: nothing of them may be recorded."""
+    identity = (IDENTITY.name, CHANGED.name)
+    return {f.controller for f in findings if f.check in identity and f.verdict is Verdict.FAIL}
 
 
 def _changed(new: Identity, old: Record | None, name: str, host: Host, asking: Asking) -> Judgement | None:

@@ -13,7 +13,7 @@ from trigger.preflight import target as dump_target
 from trigger.preflight.check import ALL_ROUTES, Finding
 from trigger.preflight.clock import clock_offset
 from trigger.preflight.console import serial_consoles, speed
-from trigger.preflight.controllers import Asked, host_identity
+from trigger.preflight.controllers import Asked, host_identity, refused_controllers
 from trigger.preflight.facts import Entry, Facts, Folder
 from trigger.preflight.kdump_config import Target
 from trigger.preflight.verdict import READY_ROUTES, Matrix, is_ready, reasons, route_passes, worst
@@ -37,10 +37,12 @@ def make_record(
     """Return the record that this preflight leaves.
 
     What could not be looked at today keeps what is known of it: a host that did not answer keeps its facts,
-    and a controller that did not answer keeps its route.
+    and a controller that did not answer, or was refused for its identity, keeps its route.
     """
     kept = old or Record(host.name, now)
     ready = is_ready(table)
+    refused = refused_controllers(findings)
+    answered = {a.controller.name: a.probe for a in asked if a.probe and a.controller.name not in refused}
     not_ready = () if ready else _all_reasons(findings, table)
     record = replace(
         kept,
@@ -56,11 +58,11 @@ def make_record(
         verdicts={finding_key(finding): finding.verdict.value for finding in findings},
         routes={
             **_still_there(kept.routes, host),
-            **{a.controller.name: a.probe.learned for a in asked if a.probe},
+            **{name: probe.learned for name, probe in answered.items()},
         },
         controllers={
             **{name: who for name, who in kept.controllers.items() if name in _names(host)},
-            **{answer.controller.name: answer.probe.identity for answer in asked if answer.probe},
+            **{name: probe.identity for name, probe in answered.items()},
         },
         rejected_logins=_rejected(asked, host, kept),
     )

@@ -1,7 +1,8 @@
 """The page of a fleet: one self-contained file, a matrix of hosts against routes and stages.
 
-Nothing is loaded from anywhere (Content-Security-Policy: default-src 'none'). What hosts said goes into a block
-of JSON and becomes text nodes. Texts that many hosts share stand in it once, so that 5,000 hosts are some MB.
+Nothing is loaded from anywhere (Content-Security-Policy: default-src 'none'). What hosts said goes into a
+block of JSON and becomes text nodes. Texts that many hosts share stand in it once, so that 5,000 hosts are
+some MB.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which certificates belong to one controller alone?
 
-A certificate that no other record has proves which controller answers, and saves the fire a request (design.md,
-"Identity"). Only a preflight can tell, for it sees every record.
+A certificate that no other record has proves which controller answers, and saves the fire a request
+(design.md, "Identity"). Only a preflight can tell, for it sees every record.
 """
 
 from __future__ import annotations

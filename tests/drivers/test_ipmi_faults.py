@@ -277,8 +277,9 @@ def mutations(data: bytes, chance: random.Random) -> Iterator[bytes]:
     if data[4] == 6 and data[5] & 0x40:  # signed: then every single byte counts
         at = chance.randrange(5, len(data))
         yield data[:at] + bytes((data[at] ^ chance.randrange(1, 256),)) + data[at + 1 :]
-    else:  # not signed: another session id
+    else:  # not signed: another session id; or another message's tag, with "unauthorized name"
         yield data[:20] + chance.randbytes(4) + data[24:]
+        yield data[:16] + bytes((data[16] ^ 0x55, 0x0D)) + data[18:]
 
 
 @pytest.mark.parametrize("seed", range(6))

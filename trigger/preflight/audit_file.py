@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -32,7 +33,7 @@ class AuditFile:
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             name = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now))
-            path = folder / f"{name}-{os.getpid()}.jsonl"
+            path = folder / f"{name}-{secrets.token_hex(3)}.jsonl"
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise _unwritable(folder, error) from None

@@ -43,17 +43,14 @@ def make_record(
     ready = is_ready(table)
     refused = refused_controllers(findings)
     answered = {a.controller.name: a.probe for a in asked if a.probe and a.controller.name not in refused}
-    not_ready = () if ready else _all_reasons(findings, table)
     record = replace(
         kept,
         written_at=now,
         written_by=f"{_user()} on {socket.gethostname()}",
         config_hash=config_hash(host),
         ready=ready,
-        not_ready_reasons=tuple(harmless(text) for text in not_ready),
-        route_reasons={
-            route.value: tuple(harmless(text) for text in reasons(findings, table, route)) for route in ALL_ROUTES
-        },
+        not_ready_reasons=() if ready else _harmless(_all_reasons(findings, table)),
+        route_reasons={route.value: _harmless(reasons(findings, table, route)) for route in ALL_ROUTES},
         route_verdicts={route.value: worst(table[route].values()).value for route in ALL_ROUTES},
         verdicts={finding_key(finding): finding.verdict.value for finding in findings},
         routes={
@@ -165,6 +162,10 @@ def _all_reasons(findings: Sequence[Finding], table: Matrix) -> tuple[str, ...]:
     if any(route_passes(table[route]) or not reasons(findings, table, route) for route in READY_ROUTES):
         return ()
     return tuple(dict.fromkeys(text for route in READY_ROUTES for text in reasons(findings, table, route)))
+
+
+def _harmless(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(harmless(text) for text in texts)
 
 
 def _still_there(routes: Mapping[str, Mapping[str, object]], host: Host) -> dict[str, Mapping[str, object]]:

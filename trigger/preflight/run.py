@@ -91,6 +91,7 @@ class _Kept:
         self.states: Counter[str] = Counter()
         self._seen: set[str] = set()
         self._fell = 0
+        self.changed = 0
         self.certified: list[str] = []
         self._file: AuditFile | None = None
         if wishes.resume:
@@ -141,6 +142,7 @@ class _Kept:
     def _count(self, row: Row) -> None:
         self._seen.add(row["host"])
         self.states[row["state"]] += 1
+        self.changed += bool(row["changed"]) or row["was_ready"] != row["ready"]
         self._fell += row["was_ready"] is True and not row["ready"]
 
     def exit_code(self, fail_on: str) -> int:
@@ -222,7 +224,7 @@ def _table(kept: _Kept, wishes: Wishes) -> Iterator[str]:
     colour = wishes.output is None and sys.stdout.isatty()
     width = max((len(name) for name in kept.names), default=0)
     yield from table_lines(kept.rows(), width, explain=wishes.explain, colour=colour, since_last=wishes.since_last)
-    if wishes.since_last and not any(row["changed"] or row["was_ready"] != row["ready"] for row in kept.rows()):
+    if wishes.since_last and not kept.changed:
         yield "Nothing has changed since the last preflight."
     for name in kept.left():
         yield f"{name:<{width}}  NOT SEEN     not looked at"

@@ -29,6 +29,7 @@ from trigger.resolve import resolve_all
 from trigger.run import Listener, Run, actor
 from trigger.shot import Surroundings, Wish, shoot
 from trigger.state import StateFolder
+from trigger.text import harmless, without_secrets
 from trigger.verdict import Seen, decide
 from trigger.watch.baseline import BaselineProbe
 from trigger.watch.watched import Watched
@@ -145,11 +146,12 @@ def _broken(host: str, outcome: str, error: Exception) -> Finished:
     """Return the end of a run whose watching failed: a bug of ours must not hide that something was sent."""
     import logging
 
+    what = harmless(without_secrets(f"{type(error).__name__}: {error}"))
     logging.getLogger("trigger").debug("watching failed", exc_info=error)
     return Finished(
         7,
         "yes" if outcome == "accepted" else "maybe",
-        f"Watching {host} failed ({type(error).__name__}: {error}); the NMI was sent before. This is a bug.",
+        f"Watching {host} failed ({what}); the NMI was sent before. This is a bug.",
         "",
         "unknown",
         "a dump may be being written",
@@ -240,6 +242,4 @@ def _say_end(error: TriggerError, host: str, choices: Choices, clock: Clock) -> 
 
 
 def _note(text: str) -> None:
-    from trigger.text import harmless
-
     print(f"trigger: note: {harmless(text)}", file=sys.stderr)

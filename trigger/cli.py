@@ -15,7 +15,7 @@ import click
 
 from trigger import __version__
 from trigger.errors import TriggerError
-from trigger.text import harmless
+from trigger.text import harmless, without_secrets
 
 # name -> (section of --help, module below trigger.commands, one line)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -106,12 +106,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         silence_stdout()
         return 0
+    except Exception as error:
+        report_bug(error)
+        return 1
     return result if isinstance(result, int) else 0
+
+
+def report_bug(error: Exception) -> None:
+    """Say on standard error that this is a bug, with the traceback, and without any secret that was in use."""
+    import traceback
+
+    text = without_secrets("".join(traceback.format_exception(error)))
+    click.echo(harmless(text, lines=True), err=True)
+    click.echo("trigger: this is a bug; nothing was sent by this run. Please report it with the lines above.", err=True)
 
 
 def report(error: TriggerError) -> None:
     """Say on standard error what happened and what to do next."""
-    click.echo(f"trigger: {harmless(error.message, lines=True)}", err=True)
+    click.echo(f"trigger: {harmless(without_secrets(error.message), lines=True)}", err=True)
     if error.next_step:
         click.echo(f"  next: {harmless(error.next_step, lines=True)}", err=True)
 

@@ -8,7 +8,7 @@ from trigger.driver import Accepted
 from trigger.errors import Refused, TriggerError
 from trigger.events import Fired, Firing
 from trigger.journal import Journal
-from trigger.text import harmless
+from trigger.text import harmless, without_secrets
 
 
 def fire(journal: Journal, firing: Firing, send: Callable[[], Accepted]) -> Fired:
@@ -24,7 +24,7 @@ def fire(journal: Journal, firing: Firing, send: Callable[[], Accepted]) -> Fire
         outcome, answer = "refused", error.message
     except BaseException as error:
         outcome, answer = "unknown", _reason(error)
-    return Fired(firing.controller, outcome, harmless(answer))
+    return Fired(firing.controller, outcome, harmless(without_secrets(answer)))
 
 
 def _reason(error: BaseException) -> str:

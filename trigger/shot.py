@@ -22,7 +22,7 @@ from trigger.plan import ANSWER_DEADLINE_S, LOGIN_DEADLINE_S, ROUTES_DEADLINE_S,
 from trigger.registry import ABILITIES, load_driver
 from trigger.run import Run
 from trigger.state import StateFolder
-from trigger.text import harmless
+from trigger.text import harmless, without_secrets
 from trigger.watch.liveness import LivenessProbe
 
 
@@ -122,7 +122,7 @@ class _Attempt:
             probe = driver.probe(deadline)
         except (DriverError, ConfigError) as error:
             self.failures.append(error)
-            self._emit(Probed(name, error=harmless(error.message)))
+            self._emit(Probed(name, error=harmless(without_secrets(error.message))))
             if driver is not None:
                 driver.close()
             return None

@@ -81,3 +81,14 @@ def test_without_a_journal_nothing_is_sent(journal: Journal, monkeypatch: pytest
 
 def test_the_answer_is_made_harmless(journal: Journal) -> None:
     assert fire(journal, FIRING, lambda: Accepted("ok\x1b[2J")).answer == "ok\\x1b[2J"
+
+
+def test_an_exceptions_words_hold_no_secret(journal: Journal) -> None:
+    from trigger.redaction import LIVE
+
+    LIVE.add("made-up-word")
+
+    def send() -> Accepted:
+        raise ZeroDivisionError("login of crash with made-up-word failed")
+
+    assert fire(journal, FIRING, send).answer == "ZeroDivisionError: login of crash with *** failed"

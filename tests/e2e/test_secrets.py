@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.program import Bench, finish, until
 
 Benches = Callable[..., Bench]
-PASSWORD = "Ap%2-&s3cret"  # noqa: S105  made up; what URL and JSON encoding change is in it
+PASSWORD = "Ap%2-&s3cret"  # made up; what URL and JSON encoding change is in it
 
 
 def forms(password: str, user: str) -> list[bytes]:
@@ -50,7 +50,7 @@ def test_a_run_at_the_highest_verbosity_shows_and_writes_no_password(bench: Benc
 
 
 def test_a_rejected_password_is_not_shown(bench: Benches) -> None:
-    b = bench(password="the right one")  # noqa: S106  made up
+    b = bench(password="the right one")
     Path(b.machine.password_file).write_text(PASSWORD)
     process = b.start("nmi", b.host, "-vv", *b.confirmed())
     out, err = process.communicate(timeout=60)

@@ -1,0 +1,95 @@
+"""The documentation says what the program does: its examples run, its tables are complete."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from drivers.ipmi import REFUSALS
+from trigger import cli, errors, events, host
+from trigger.clock import Deadline
+from trigger.driver import DriverOptions, SendsNmi
+from trigger.registry import OURS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class NoPassword:
+    """A controller that needs none."""
+
+    def password(self) -> str:
+        return ""
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def test_every_event_is_documented_with_its_fields() -> None:
+    for kind, cls in events._BY_KIND.items():
+        names = ", ".join(field.name for field in fields(cls))
+        assert f"| {kind} | {names} |" in page("docs/events.md")
+
+
+def test_the_documented_driver_works() -> None:
+    [example] = re.findall(r"```python\n(.*?)```", page("docs/drivers.md"), re.DOTALL)
+    namespace: dict[str, object] = {}
+    exec(example, namespace)
+    driver_class = namespace["AcmeDriver"]
+    assert isinstance(driver_class, type)
+    driver = driver_class(host.Controller("acme", "acme", "192.0.2.7"), DriverOptions(secrets=NoPassword()))
+    assert isinstance(driver, SendsNmi)
+    assert driver.send_nmi(Deadline(1)).answer == "yes"
+
+
+def test_every_driver_and_every_refusal_is_documented() -> None:
+    text = page("docs/drivers.md")
+    for name in OURS:
+        assert f"| {name} |" in text
+    documented = {int(code, 16) for code in re.findall(r"0xC\w|0xD\w", text)}
+    assert documented == set(REFUSALS)
+
+
+def test_every_exit_code_is_in_the_readme() -> None:
+    classes = [item for item in vars(errors).values() if isinstance(item, type) and hasattr(item, "exit_code")]
+    codes = {cls.exit_code for cls in classes}
+    assert codes >= {3, 4, 5, 6, 7, 8, 9, 10}
+    for code in codes - {1}:
+        assert re.search(rf"^\| {code} \|", page("README.md"), re.MULTILINE), code
+
+
+def commands_in(text: str) -> list[list[str]]:
+    lines = re.findall(r"^    trigger (.*)$", text, re.MULTILINE)
+    return [line.split("#")[0].split("|")[0].split() for line in lines]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/events.md"])
+def test_every_command_in_the_documentation_exists_with_its_options(name: str) -> None:
+    found = commands_in(page(name))
+    assert found
+    for words in found:
+        helped = CliRunner().invoke(cli.trigger, [words[0], "--help"])
+        assert helped.exit_code == 0, words
+        for option in (word for word in words if word.startswith("--")):
+            assert option in helped.output, words
+
+
+def test_every_decision_is_listed() -> None:
+    for path in (ROOT / "docs/decisions").glob("0*.md"):
+        assert path.name in page("docs/decisions/README.md")
+
+
+def test_the_help_imports_no_library_that_a_command_needs() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from trigger.cli import main; main(['--help']);"
+        "print([m for m in ('pyghmi','pyipmi','redfish','asyncssh','rich','yaml','ClusterShell') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

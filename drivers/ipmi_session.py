@@ -43,6 +43,7 @@ Accept = Callable[[], bytes | None]  # receives one message; None if it is not t
 FIRST_WAIT = 0.5  # seconds for the first answer, when nothing is known of this controller's speed
 SHORTEST_WAIT, LONGEST_WAIT = 0.3, 2.0
 RESENDS = 3
+LINGER = 0.2  # seconds that a second answer is waited for after a confusion
 # A BMC that got RAKP message 3 has its session and does not answer the same message twice (seen: ipmi_sim, pyghmi).
 RAKP_3_RESENDS = 1
 # Get Channel Authentication Capabilities is a courtesy: without it, login goes on all the same.
@@ -313,12 +314,21 @@ class IpmiSession(RmcpPlus):
         if opening is not None:
             request = opening.request
             (self._console_session_id,) = struct.unpack_from("<I", request, 4)
+
+        def accept() -> bytes | None:
+            return self._setup_answer(response_type, request[:1])
+
         payload = self._send_until_answered(
             lambda: self._send_setup(request_type, request),
-            lambda: self._setup_answer(response_type, request[:1]),
+            accept,
             RAKP_3_RESENDS if request_type == PAYLOAD_TYPE_RAKP_3 else RESENDS,
             opening.sent_at if opening else None,
         )
+        if self._doubts and request_type != PAYLOAD_TYPE_RAKP_3:
+            # Out of step once already: of several answers the last one counts, for a BMC that starts over.
+            until = monotonic() + LINGER
+            while (later := self._await(accept, until)) is not None:
+                payload = later
         if payload[1] != 0:
             raise MessageStatusCodeError(payload[1])
         if response_type == PAYLOAD_TYPE_RAKP_2:

@@ -126,7 +126,8 @@ class Config:
         problems.extend(self._problems_of_all(known_drivers))
         problems.extend(_overlap(name, entry, other) for other in entries[1:])
         host = self._of_entry(entry, name, problems, known_drivers)
-        others = (other for other in self._file.entries if other not in entries)
+        mine = set(map(id, entries))
+        others = (other for other in self._file.entries if id(other) not in mine)
         problems.extend(shared_with_others(name, entry, others, self._defaults("controller")))
         return host
 
@@ -257,7 +258,8 @@ class Config:
         problems, concern = Problems(), set(self._problems_of_all(known_drivers))
         problems.extend(self._file.warnings)
         problems.extend(self._problems_of_top(known_drivers))
-        others = [entry for entry in self._file.entries if entry not in self._entries_of(name)]
+        mine = set(map(id, self._entries_of(name)))
+        others = [entry for entry in self._file.entries if id(entry) not in mine]
         end, left = Deadline(seconds), len(others)
         for entry in others:
             if end.passed():

@@ -84,13 +84,24 @@ def find(path: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, li
     named = path or (Path(environ["TRIGGER_CONFIG"]) if environ.get("TRIGGER_CONFIG") else None)
     if named is not None:
         named = Path(expand_home(str(named), home))
-        if not os.path.lexists(named):
+        if not _exists(named):
             by = "--config" if path else "TRIGGER_CONFIG"
             raise ConfigError(f"{named}: there is no such file; {by} names it", next_step=_NEXT)
         return named, []
     places = [Path(home) / ".config/trigger/config.yaml"] if home else []
     places.append(SYSTEM_FILE)
-    return next((place for place in places if os.path.lexists(place)), None), [str(place) for place in places]
+    return next((place for place in places if _exists(place)), None), [str(place) for place in places]
+
+
+def _exists(path: Path) -> bool:
+    """Return whether something is there; what may not be looked at is there, so that reading it says why not."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def expand_home(text: str, home: str) -> str:
@@ -142,9 +153,12 @@ def _decoded(content: bytes, name: str) -> str:
         what = "is a binary file" if b"\0" in content else "is not UTF-8 text"
         raise ConfigError(f"{name}:{line}: {what}", next_step="Save the file as UTF-8. Nothing was sent.") from None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ConfigError(f"{name}:{line}: is a binary file", next_step="Name the right file. Nothing was sent.")
     if found := _UNREADABLE.search(text):
         line = text.count("\n", 0, found.start()) + 1
-        what = "is a binary file" if found[0] == "\0" else f"has the invisible character U+{ord(found[0]):04X} in it"
+        what = f"has the invisible character U+{ord(found[0]):04X} in it"
         raise ConfigError(f"{name}:{line}: {what}", next_step="Remove it. Nothing was sent.")
     return text
 
@@ -161,7 +175,7 @@ def in_pieces(text: str, name: str) -> ConfigFile | None:
     starts, end = _cut(lines, at + 1)
     stops = [start for start, _ in starts[1:]] + [end]
     entries = [
-        Entry(key[1:-1] if key[0] in "\"'" else key, start + 1, name, "\n".join(lines[start:stop]))
+        Entry(key[1:-1] if key[0] in "\"'" else key, start + 1, name, _joined(lines, start, stop))
         for (start, key), stop in zip(starts, stops, strict=False)
     ]
     if not entries or not yaml_nodes.well_formed(entry.text for entry in entries):
@@ -177,6 +191,11 @@ def in_pieces(text: str, name: str) -> ConfigFile | None:
         return None  # also for two `hosts:` and the like: composing the whole file explains it better
     parsed.entries = entries
     return parsed
+
+
+def _joined(lines: list[str], start: int, stop: int) -> str:
+    """Return the lines as they stood in the file, the line's end of the last included."""
+    return "\n".join(lines[start:stop]) + ("\n" if stop < len(lines) else "")
 
 
 def _cut(lines: list[str], begin: int) -> tuple[list[tuple[int, str]], int]:

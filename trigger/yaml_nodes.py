@@ -204,10 +204,10 @@ _SYNTAX = (
     ("cannot start any token", "has a tab or a special character here", "indent with spaces; quote @ ` % at the start"),
     ("mapping values", 'has a ": " where none can be', 'quote a text that has ": " in it; check the indentation'),
     ("could not find expected ':'", "has a key without a ':'", "write `key: value`, with a space behind the colon"),
+    ("escape", "has an unknown \\ in a double-quoted text", "use single quotes, or write \\\\"),
     ("quoted scalar", "has a quote that is not closed", "close the quote"),
     ("flow", "has a [ or { that is not closed", "close it, and put commas between the items"),
     ("block", "is indented differently from the lines above", "line it up with its neighbours"),
-    ("escape", "has an unknown \\ in a double-quoted text", "use single quotes, or write \\\\"),
 )
 
 

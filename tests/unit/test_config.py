@@ -108,7 +108,7 @@ def test_defaults_are_below_what_a_host_says(tmp_path: Path) -> None:
     text = """
         defaults:
           ssh: {user: root, port: 2222, host: "{host}.example.com"}
-          controller: {user: crash, driver: ipmi, address: "{host}-ipmi", password: {env: BMC_PASSWORD}, cipher_suite: 3}
+          controller: {user: crash, driver: ipmi, address: "{host}-ipmi", password: {env: BMC}, cipher_suite: 3}
           dump: {target: /srv/crash}
         hosts:
           plain: {controllers: [{}]}
@@ -159,7 +159,9 @@ def test_a_wrong_setting_is_not_ignored(tmp_path: Path) -> None:
     for use in (lambda: found.state_dir, lambda: found.host("server42")):
         with pytest.raises(ConfigError) as caught:
             use()
-        assert str(caught.value) == f"{tmp_path}/config.yaml:1: state_dir: must be an absolute path; begin it with / or ~/"
+        assert (
+            str(caught.value) == f"{tmp_path}/config.yaml:1: state_dir: must be an absolute path; begin it with / or ~/"
+        )
 
 
 # --- which file -----------------------------------------------------------------------------------------------

@@ -239,7 +239,10 @@ HOSTS = [
         "hosts: {server42: {protcted: true}}",
         ["1: hosts.server42.protcted: unknown key 'protcted'; did you mean 'protected'?"],
     ),
-    ("hosts: {server42: {controllers: {}}}", ["1: hosts.server42.controllers: must be a list; write [{driver: ..., address: ...}]"]),
+    (
+        "hosts: {server42: {controllers: {}}}",
+        ["1: hosts.server42.controllers: must be a list; write [{driver: ..., address: ...}]"],
+    ),
     ("hosts: {server42: {controllers: [ipmi]}}", ["1: hosts.server42.controllers[0]: must be a mapping (key: value)"]),
     (
         "hosts:\n  server42:\n    controllers:\n      - {user: crash}",
@@ -273,9 +276,7 @@ HOSTS = [
     ),
     (
         "hosts: {server42: {identity: {uuid: ffffffff-ffff-ffff-ffff-ffffffffffff}}}",
-        [
-            "1: hosts.server42.identity.uuid: is a UUID that identifies nothing; remove it, or give the serial number"
-        ],
+        ["1: hosts.server42.identity.uuid: is a UUID that identifies nothing; remove it, or give the serial number"],
     ),
     (
         "hosts: {server42: {identity: {serial: 00012345}}}",
@@ -369,7 +370,10 @@ OF_ALL = [
         "hosts: {server42: {}}\nstate_dir: state",
         ["2: state_dir: must be an absolute path; begin it with / or ~/"],
     ),
-    ("hosts: {server42: {}}\nstate_dir: /a\nstate_dir: /b", ["3: duplicate key 'state_dir', first on line 2; keep one"]),
+    (
+        "hosts: {server42: {}}\nstate_dir: /a\nstate_dir: /b",
+        ["3: duplicate key 'state_dir', first on line 2; keep one"],
+    ),
     (
         "defaults:\n  ssh: &s {user: root}\nhosts: {server42: {}}",
         [
@@ -408,8 +412,7 @@ def test_errors_elsewhere_are_warnings(tmp_path: Path) -> None:
     assert found.host("server42").tags == ("web",)
     warnings = [warning.removeprefix(f"{tmp_path}/") for warning in found.warnings_for("server42")]
     assert warnings == [
-        "config.yaml:7: notify: unknown key 'notify'; "
-        "known keys: defaults, hosts, record_dirs, dump_stores, state_dir",
+        "config.yaml:7: notify: unknown key 'notify'; known keys: defaults, hosts, record_dirs, dump_stores, state_dir",
         "config.yaml:4: hosts.other.tags: must be a list; write [web, db]",
         "config.yaml:4: hosts.other.ssh.prot: unknown key 'prot'; did you mean 'port'?",
         "config.yaml:5: hosts.bad[1-: has a bracket without its partner",
@@ -500,12 +503,16 @@ def test_a_pattern_needs_the_host_in_every_address(tmp_path: Path) -> None:
 
 def test_an_address_of_the_defaults_needs_the_host_as_well(tmp_path: Path) -> None:
     text = "defaults: {controller: {address: bmc, driver: ipmi}}\nhosts:\n  'a[1-2]': {controllers: [{}]}\n"
-    assert problems(tmp_path, text)[0].startswith("config.yaml:1: defaults.controller.address: is the same for every host")
+    assert problems(tmp_path, text)[0].startswith(
+        "config.yaml:1: defaults.controller.address: is the same for every host"
+    )
 
 
 def test_check_wants_controllers(tmp_path: Path) -> None:
     text = "hosts:\n  server42:\n    controllers: []\n"
-    assert problems(tmp_path, text) == ["config.yaml:3: hosts.server42.controllers: is empty; name at least one controller"]
+    assert problems(tmp_path, text) == [
+        "config.yaml:3: hosts.server42.controllers: is empty; name at least one controller"
+    ]
     assert config(tmp_path, text).host("server42").controllers == ()
 
 

@@ -146,6 +146,7 @@ def _running_archive(kernel: Path, kernel_tree: Path, release: str) -> bytes:
         "boot/vmlinuz": cpio.file(kernel.read_bytes()),
         "boot/initrd-kdump": cpio.file(_capture_archive(kernel_tree, release)),
         "sbin/kdump-load": _script("kdump-load"),
+        "sbin/kdumpctl": _script("kdumpctl"),
         "etc/rcS": _script("rcS"),
         "etc/inittab": _text("inittab"),
         "etc/sysctl.conf": _text("sysctl.conf"),

@@ -195,7 +195,7 @@ def judge_space(facts: Facts) -> Judgement | None:
     least, most = needed
     says = f"{path} has {_gib(free)} free; a dump here needs {_gib(least)} to {_gib(most)}"
     remedy = (
-        command("du -xsh {path}/* | sort -h", path=path),
+        command("du -xsk {path}/* | sort -n", path=path),
         "# move what is no longer needed elsewhere, or enlarge the file system",
     )
     if free < max(least + least_free, _LEAST):

@@ -101,11 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TriggerError as error:
         report(error)
         return error.exit_code
-    except BrokenPipeError:
-        from trigger.display import silence_stdout
-
-        silence_stdout()
-        return 0
+    except SystemExit as end:
+        if isinstance(sys.stdout, click.utils.PacifyFlushWrapper):
+            return 0  # nobody reads the output any more (`| head`), and click has seen to the stream
+        return end.code if isinstance(end.code, int) else 1
     except Exception as error:
         report_bug(error)
         return 1

@@ -23,8 +23,7 @@ from trigger.text import harmless
 def dry_run(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> int:
     """Print the plan and what the guard finds; raise what it would raise, or return 0. Takes no lock."""
     _print_plan(plan)
-    findings = survey(plan, known, wish, around)
-    _print_findings(findings)
+    findings = _look(plan, known, wish, around)
     error = refusal(findings, wish.accepted, wish.command, wish.reason)
     if error is not None:
         raise error
@@ -38,8 +37,7 @@ def ask(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> Wish:
     Raises GuardRefused when another word was typed, or when a rule speaks that no word can pass.
     """
     _print_plan(plan)
-    findings = survey(plan, known, wish, around)
-    _print_findings(findings)
+    findings = _look(plan, known, wish, around)
     rules = tuple(finding.rule for finding in findings if finding.overridable)
     error = refusal(findings, rules, wish.command, wish.reason)
     if error is not None:
@@ -71,10 +69,18 @@ def _print_plan(plan: Plan) -> None:
     click.echo(f"  dump expected at {harmless(plan.dump_target)}", err=True)
 
 
-def _print_findings(findings: Sequence[Finding]) -> None:
-    for finding in findings:
+def _look(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> tuple[Finding, ...]:
+    """Probe, read-only, and show what was found."""
+    seen = survey(plan, known, wish, around)
+    if seen.request:
+        click.echo(f"  request: {harmless(seen.request)}", err=True)
+        click.echo(f"  power: {seen.power}", err=True)
+    for warning in seen.warnings:
+        click.echo(f"  note: {warning}", err=True)
+    for finding in seen.findings:
         mark = "!" if finding.overridable else "X"
         click.echo(f"  {mark} {finding.rule}: {harmless(finding.message)}", err=True)
+    return seen.findings
 
 
 def _show_life(plan: Plan, findings: Sequence[Finding]) -> None:

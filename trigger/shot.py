@@ -55,6 +55,16 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True)
+class Survey:
+    """What a look at the first usable route showed; `request` is what would be sent, "" when none was looked at."""
+
+    findings: tuple[Finding, ...]
+    request: str = ""
+    power: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     """A route whose controller answered: the driver holds the connection that will fire."""
 
@@ -63,19 +73,21 @@ class Opened:
     probe: Probe
 
 
-def survey(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> tuple[Finding, ...]:
+def survey(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> Survey:
     """Probe the first route that can be used and return what the guard finds; sends nothing that acts.
 
     For `--dry-run` and for the confirmation. Raises DriverError when no controller could be used.
     """
     attempt = _Attempt(plan, known, wish, around, None)
     if attempt.open_fires:
-        return tuple(judge_open_fires(attempt.open_fires))
+        return Survey(tuple(judge_open_fires(attempt.open_fires)))
     for route in plan.routes:
         opened = attempt.open(route, Deadline(LOGIN_DEADLINE_S))
         if opened is not None:
             with opened.driver:
-                return judge(attempt.facts(opened))
+                findings = judge(attempt.facts(opened))
+                warnings = tuple(map(harmless, opened.probe.warnings))
+                return Survey(findings, opened.driver.describe_nmi(), opened.probe.power.value, warnings)
     raise attempt.no_route()
 
 

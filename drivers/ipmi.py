@@ -61,11 +61,11 @@ class IpmiDriver(Driver):
             try:
                 power, warning = self._read_power(session, end)
                 break
-            except DriverError:
-                # The session is dead; nothing has been fired, so a new login is safe.
+            except DriverError as error:
+                # The session is dead; nothing has been fired on it, so a new login is safe.
                 self.close()
                 if monotonic() >= end:
-                    raise
+                    raise DriverError(f"{error.message}; nothing was sent", next_step="try again") from None
         warnings = [warning] if warning else []
         known = self.options.known.get("cipher_suite")
         if known != session.suite and known in SIGNED_SUITES:

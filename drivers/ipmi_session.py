@@ -43,7 +43,7 @@ Accept = Callable[[], bytes | None]  # receives one message; None if it is not t
 FIRST_WAIT = 0.5  # seconds for the first answer, when nothing is known of this controller's speed
 SHORTEST_WAIT, LONGEST_WAIT = 0.3, 2.0
 RESENDS = 3
-LINGER = 0.2  # seconds that a second answer is waited for after a confusion
+LINGER = 0.2  # seconds that a second answer is waited for, once messages were seen to be repeated
 # A BMC that got RAKP message 3 has its session and does not answer the same message twice (seen: ipmi_sim, pyghmi).
 RAKP_3_RESENDS = 1
 # Get Channel Authentication Capabilities is a courtesy: without it, login goes on all the same.
@@ -52,7 +52,7 @@ CAPABILITIES_RESENDS = 1
 # What undecodable bytes make python-ipmi and cryptography raise.
 BROKEN = (AuthenticationError, DecodingError, struct.error, IndexError, ValueError)
 
-NETFN_APP, CLOSE_SESSION = 0x06, 0x3C
+NETFN_APP, SET_SESSION_PRIVILEGE_LEVEL, CLOSE_SESSION = 0x06, 0x3B, 0x3C
 
 
 class Keys(SessionKeys):
@@ -107,7 +107,8 @@ class IpmiSession(RmcpPlus):
         self._suite: CipherSuite = CIPHER_SUITES[17]
         self._end = self._until = 0.0
         self._wait_time, self._speed_known = FIRST_WAIT, False
-        self._unclean, self._doubts = False, 0
+        self._unclean = self._repeated = False
+        self._doubts = 0
 
     # -- datagrams ---------------------------------------------------------------------------------------------
 
@@ -284,7 +285,7 @@ class IpmiSession(RmcpPlus):
             self._account.sid, self._account.sequence_number = managed_id, 0
             self._keys = Keys(self._suite, self._rakp(self._account, self._suite, managed_id))
             self._session, self.stage = self._account, SET_PRIVILEGE
-            self._set_session_privilege_level(self._account.priv_level)
+            self._set_privilege(self._account.priv_level)
         except TimeoutError:
             return Step.SILENT, ""
         except OSError as error:
@@ -295,6 +296,12 @@ class IpmiSession(RmcpPlus):
         self.suite, self.privilege = suite_id, privilege
         self._account.set_auth_type_user(user, "")
         return Step.IN, ""
+
+    def _set_privilege(self, level: int) -> None:
+        # Not python-ipmi's: that wants the level in the answer, which says no more than the completion code.
+        code = self._send_and_receive(None, 0, NETFN_APP, SET_SESSION_PRIVILEGE_LEVEL, bytes((level,)))[0]
+        if code != 0:
+            raise CompletionCodeError(code, SET_SESSION_PRIVILEGE_LEVEL, NETFN_APP)
 
     def _doubted(self, step: Step) -> Step:
         """Return what "wrong password" really means.
@@ -324,8 +331,8 @@ class IpmiSession(RmcpPlus):
             RAKP_3_RESENDS if request_type == PAYLOAD_TYPE_RAKP_3 else RESENDS,
             opening.sent_at if opening else None,
         )
-        if self._doubts and request_type != PAYLOAD_TYPE_RAKP_3:
-            # Out of step once already: of several answers the last one counts, for a BMC that starts over.
+        if (self._repeated or self._doubts) and request_type != PAYLOAD_TYPE_RAKP_3:
+            # Messages are repeated on this way: of several answers the last one counts, for a BMC that starts over.
             until = monotonic() + LINGER
             while (later := self._await(accept, until)) is not None:
                 payload = later
@@ -343,8 +350,8 @@ class IpmiSession(RmcpPlus):
         """Receive one message; its payload, or None if it is not the answer with `tag` to this very session."""
         payload_type, payload = self._receive_payload()
         if payload_type != response_type or payload[:1] != tag or len(payload) < 2:
-            # A second answer to an earlier message: the BMC may have started over (see _doubtful).
-            self._unclean = True
+            # A second answer to an earlier message: the BMC may have started over (see _doubted).
+            self._unclean = self._repeated = True
             return None
         ours = struct.pack("<I", self._console_session_id)
         if payload[1] != 0:

@@ -78,9 +78,7 @@ class RedfishDriver(Driver):
         """Return the power state now. See ReportsPower.power."""
         return read_system(self._system_uri, self.session.get(self._need_system(), deadline)).power
 
-    def event_log(
-        self, deadline: Deadline, newest: int = 50, since: float | None = None
-    ) -> tuple[EventLogEntry, ...]:
+    def event_log(self, deadline: Deadline, newest: int = 50, since: float | None = None) -> tuple[EventLogEntry, ...]:
         """Return the newest entries of all logs of system and manager, oldest first. See HasEventLog.event_log.
 
         `since` is in seconds since the epoch on the controller's own clock: older entries are left out.
@@ -109,11 +107,8 @@ class RedfishDriver(Driver):
         known = self.options.known
         reset = _recorded_reset(known)
         same = self.session.connection.fingerprint == known_text(known, "fingerprint") != ""
-        if reset is None or not (
-            same and known.get("fingerprint_unique") is True and known.get("only_system") is True
-        ):
-            return None
-        if self.controller.system:
+        alone = known.get("only_system") is True and known_text(known, "system") == self.controller.system
+        if reset is None or not (same and alone and known.get("fingerprint_unique") is True):
             return None
         self._system_uri, self._shot = known_text(known, "system_uri"), reset
         fields = ("uuid", "serial", "hostname", "vendor", "model", "firmware", "fingerprint")
@@ -144,9 +139,7 @@ class RedfishDriver(Driver):
     def _discover(self, deadline: Deadline) -> tuple[System, bool]:
         paths = self._list_systems(deadline)
         wanted = self.controller.system.casefold()
-        named = [
-            path for path in paths if wanted and path.rstrip("/").rpartition("/")[2].casefold() == wanted
-        ]
+        named = [path for path in paths if wanted and path.rstrip("/").rpartition("/")[2].casefold() == wanted]
         systems = [read_system(path, self.session.get(path, deadline)) for path in named or paths]
         found = choose(systems, self.controller.system, self.options.expected)
         if isinstance(found, list):
@@ -164,9 +157,7 @@ class RedfishDriver(Driver):
             collection = self.session.get(local_path(text(root, "Systems", "@odata.id")), deadline)
         paths = members(collection)
         if len(paths) > _MAX_SYSTEMS:
-            raise DriverError(
-                f"{self._where()} lists {len(paths)} systems, which no BMC has. Nothing was sent."
-            )
+            raise DriverError(f"{self._where()} lists {len(paths)} systems, which no BMC has. Nothing was sent.")
         return paths
 
     def _refuse_other_host(self, system: System, count: int) -> None:
@@ -186,9 +177,7 @@ class RedfishDriver(Driver):
                 f"{self._where()}: no system behind it can be reset (systems: {what}). Nothing was sent.",
                 next_step="Is this the BMC of a server? Check the address, and the privileges of this account.",
             )
-        names = "; ".join(
-            f"{s.id} (UUID {s.identity.uuid or '-'}, serial {s.identity.serial or '-'})" for s in found
-        )
+        names = "; ".join(f"{s.id} (UUID {s.identity.uuid or '-'}, serial {s.identity.serial or '-'})" for s in found)
         problem = (
             f"`system: {self.controller.system}` is none of them or not one alone"
             if self.controller.system
@@ -203,9 +192,7 @@ class RedfishDriver(Driver):
         try:
             return with_action_info(reset, self.session.get(reset.action_info, deadline)), ()
         except NotThere as error:
-            return replace(reset, action_info=""), (
-                f"what the reset allows could not be read: {error.message}",
-            )
+            return replace(reset, action_info=""), (f"what the reset allows could not be read: {error.message}",)
 
     def _firmware(self, system: System, deadline: Deadline) -> tuple[str, tuple[str, ...]]:
         if not system.manager:
@@ -250,9 +237,7 @@ class RedfishDriver(Driver):
 
     def _need_system(self) -> str:
         if not self._system_uri:
-            raise DriverError(
-                f"{self.controller.name}: nothing can be read before a probe. Nothing was sent."
-            )
+            raise DriverError(f"{self.controller.name}: nothing can be read before a probe. Nothing was sent.")
         return self._system_uri
 
     def _where(self) -> str:
@@ -262,13 +247,7 @@ class RedfishDriver(Driver):
 def _recorded_reset(known: Mapping[str, object]) -> Reset | None:
     """Return the request of the record, or None when it holds none that is whole."""
     body, allowed = known.get("reset_body"), known.get("nmi_allowed")
-    if (
-        not known_text(known, "reset_uri")
-        or not isinstance(body, Mapping)
-        or not known_text(known, "system_uri")
-    ):
+    if not known_text(known, "reset_uri") or not isinstance(body, Mapping) or not known_text(known, "system_uri"):
         return None
     strings = {str(key): value for key, value in body.items() if isinstance(value, str)}
-    return Reset(
-        local_path(known_text(known, "reset_uri")), strings, allowed if isinstance(allowed, bool) else None
-    )
+    return Reset(local_path(known_text(known, "reset_uri")), strings, allowed if isinstance(allowed, bool) else None)

@@ -40,9 +40,7 @@ def local_path(path: object) -> str:
     clean = text.isascii() and text.isprintable() and " " not in text and len(text) <= _MAX_PATH
     if clean and text.startswith(("/redfish/", "/rest/")) and "//" not in text and ".." not in text:
         return text
-    raise DriverError(
-        f"a link leads to {harmless(repr(path), limit=200)}, not below /redfish/. Nothing was sent."
-    )
+    raise DriverError(f"a link leads to {harmless(repr(path), limit=200)}, not below /redfish/. Nothing was sent.")
 
 
 def said(answer: Answer) -> str:

@@ -126,12 +126,7 @@ class Connection:
                 connection.close()
 
     def _alive(self) -> bool:
-        return (
-            self._http is not None
-            and self._http.sock is not None
-            and self._sock is not None
-            and self._sock.idle()
-        )
+        return self._http is not None and self._http.sock is not None and self._sock is not None and self._sock.idle()
 
     def _bracketed(self) -> str:
         return f"[{self.address}]" if ":" in self.address else self.address
@@ -207,18 +202,12 @@ class Connection:
         """Return warnings about a certificate that is good enough; raise Untrusted about one that is not."""
         pinned = plain_fingerprint(self._tls.fingerprint)
         if pinned:
-            fault = (
-                ""
-                if hmac.compare_digest(seen, pinned) and not problem
-                else f"is not the pinned one ({pinned})"
-            )
+            fault = "" if hmac.compare_digest(seen, pinned) and not problem else f"is not the pinned one ({pinned})"
         elif self._tls.ca_file:
             fault = f"does not verify: {problem.verify_message}" if problem else ""
             same = bool(self._recorded) and hmac.compare_digest(seen, self._recorded)
             if problem and problem.verify_code == _EXPIRED and same:
-                return [
-                    "the certificate has expired; it is the same as at the last preflight, so this goes on"
-                ]
+                return ["the certificate has expired; it is the same as at the last preflight, so this goes on"]
         elif self._recorded:
             same = hmac.compare_digest(seen, self._recorded)
             fault = "" if same else f"has changed since the last preflight (it was {self._recorded})"
@@ -301,9 +290,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
     encoding = (response.getheader("Content-Encoding") or "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", "deflate"):
         raise ValueError(f"the body is encoded as {encoding!r}, which was not offered")
-    inflate = (
-        None if encoding == "identity" else zlib.decompressobj(47)
-    )  # 32 + 15: gzip or zlib by its header
+    inflate = None if encoding == "identity" else zlib.decompressobj(47)  # 32 + 15: gzip or zlib by its header
     announced, received, parts, size = response.length, 0, [], 0
     while chunk := response.read(65536):
         received += len(chunk)

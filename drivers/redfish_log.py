@@ -40,9 +40,7 @@ def read_logs(
     for path in list(dict.fromkeys(logs))[:_MAX_LOGS]:
         for entry in _read_log(session, path, deadline, newest):
             found.setdefault(entry.key, entry)
-    kept = [
-        entry for entry in found.values() if since is None or (entry.time is not None and entry.time >= since)
-    ]
+    kept = [entry for entry in found.values() if since is None or (entry.time is not None and entry.time >= since)]
     return tuple(sorted(kept, key=lambda entry: entry.time or 0.0)[-newest:])
 
 
@@ -129,9 +127,7 @@ def _entries(
     session: RedfishSession, pages: list[dict[str, Any]], deadline: Deadline, newest: int
 ) -> list[EventLogEntry]:
     items = [item for page in pages for item in _items(page)]
-    whole = [
-        parse_entry(item, text(item, "@odata.id")) for item in items if "Message" in item or "Created" in item
-    ]
+    whole = [parse_entry(item, text(item, "@odata.id")) for item in items if "Message" in item or "Created" in item]
     links = [item for item in items if "Message" not in item and "Created" not in item]
     for item in links[-min(newest, _MAX_SINGLE_READS) :]:
         path = link(item)

@@ -67,9 +67,7 @@ class RedfishSession:
         else:
             self._log_in(deadline)
 
-    def request(
-        self, method: str, path: str, deadline: Deadline, body: Mapping[str, object] | None = None
-    ) -> Answer:
+    def request(self, method: str, path: str, deadline: Deadline, body: Mapping[str, object] | None = None) -> Answer:
         """Send one request, once, as it is; raises Unreachable before it leaves, Lost after it may have."""
         from redfish.rest.v1 import RetriesExhaustedError
 
@@ -219,13 +217,9 @@ class RedfishSession:
             return LoginFailed(
                 f"{where} redirects to {said_location(answer)}, which is not followed. Nothing was sent."
             )
-        return LoginFailed(
-            f"{where} cannot log in now: HTTP {answer.status}{said(answer)}. Nothing was sent."
-        )
+        return LoginFailed(f"{where} cannot log in now: HTTP {answer.status}{said(answer)}. Nothing was sent.")
 
-    def _read(
-        self, method: str, path: str, deadline: Deadline, body: Mapping[str, object] | None = None
-    ) -> Answer:
+    def _read(self, method: str, path: str, deadline: Deadline, body: Mapping[str, object] | None = None) -> Answer:
         """Send a request that acts on nothing: a GET goes out again when an idle connection had been closed."""
         try:
             try:

@@ -187,9 +187,7 @@ def _reset(uri: str, body: Mapping[str, Any], quirks: tuple[Quirk, ...]) -> Rese
         return standard
     for quirk in quirks:
         if quirk.oem_action:
-            action = _action(body.get("Actions"), "Oem", quirk.oem_action) or _action(
-                body.get("Oem"), quirk.oem_action
-            )
+            action = _action(body.get("Actions"), "Oem", quirk.oem_action) or _action(body.get("Oem"), quirk.oem_action)
             if action is not None and isinstance(action.get("target"), str):
                 return Reset(local_path(action["target"]), {quirk.oem_parameter: quirk.oem_value}, True)
     return standard
@@ -202,9 +200,7 @@ def _standard_reset(body: Mapping[str, Any]) -> Reset | None:
     info = action.get("@Redfish.ActionInfo")
     reset = Reset(local_path(action["target"]), {"ResetType": "Nmi"})
     listed = _with_values(reset, action.get("ResetType@Redfish.AllowableValues"))
-    return replace(
-        listed, action_info=local_path(info) if isinstance(info, str) and listed.allowed is None else ""
-    )
+    return replace(listed, action_info=local_path(info) if isinstance(info, str) and listed.allowed is None else "")
 
 
 def _with_values(reset: Reset, listed: object) -> Reset:

@@ -144,11 +144,7 @@ class CliDriver(Driver):
     def _warnings(self, power: Power) -> tuple[str, ...]:
         new = self._shell is not None and self._shell.host_key != self._pinned()
         return (
-            *(
-                (f"the host key is new; accepted as asked, {self._shell.host_key}",)
-                if self._shell and new
-                else ()
-            ),
+            *((f"the host key is new; accepted as asked, {self._shell.host_key}",) if self._shell and new else ()),
             *(("the power state is not given",) if power is Power.UNKNOWN else ()),
         )
 
@@ -230,9 +226,7 @@ class RedfishOrCli(Driver):
         """See HasEventLog.event_log; over SSH there is none."""
         read = getattr(self.way, "event_log", None)
         if read is None:
-            raise DriverError(
-                f"{self.controller.name}: the event log is read over Redfish only. Nothing was sent."
-            )
+            raise DriverError(f"{self.controller.name}: the event log is read over Redfish only. Nothing was sent.")
         entries: tuple[EventLogEntry, ...] = read(deadline, newest)
         return entries
 

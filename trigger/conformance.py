@@ -83,9 +83,7 @@ def _faults() -> dict[str, Fault]:
         "says-close": Fault("says with each reply that it closes the connection, and does", accepted, (1,)),
         "duplicate-reply": Fault("answers twice", accepted, (1,)),
         "wrong-certificate": Fault("shows a certificate or host key that nobody pinned", unfired, (0,)),
-        "changed-certificate": Fault(
-            "shows another certificate or host key than at the preflight", unfired, (0,)
-        ),
+        "changed-certificate": Fault("shows another certificate or host key than at the preflight", unfired, (0,)),
         "wrong-password": Fault("rejects the password", unfired, (0,)),
         "no-sessions": Fault("has no session left", ("not fired", "accepted"), (0, 1)),
         "no-prompt": Fault("connects and never says a word", unfired, (0,)),
@@ -158,8 +156,7 @@ def breaches(fault: str, shot: Shot, probe_s: float, answer_s: float, slack_s: f
         "claimed refused, but delivered": shot.outcome == "refused" and shot.delivered > 0,
         "not fired, but delivered": shot.outcome == "not fired" and shot.delivered > 0,
         f"claimed {shot.outcome}, which {fault} does not allow": shot.outcome not in expected.outcomes,
-        f"delivered {shot.delivered} times, which {fault} does not allow": shot.delivered
-        not in expected.delivered,
+        f"delivered {shot.delivered} times, which {fault} does not allow": shot.delivered not in expected.delivered,
         f"probe took {shot.probe_s:.2f} s": shot.probe_s > probe_s + slack_s,
         f"send_nmi took {shot.fire_s:.2f} s": shot.fire_s > answer_s + slack_s,
         f"close took {shot.close_s:.2f} s": shot.close_s > close_s,
@@ -289,9 +286,7 @@ class DriverConformance:
 def report(name: str, seed: int, table: collections.Counter[tuple[str, str, int]]) -> None:
     """Print the table of a soak: fault, outcome claimed, NMIs delivered, how often (pytest shows it with -rP)."""
     lines = [f"{name}, seed {seed}: {sum(table.values())} fires"]
-    lines += [
-        f"  {fault:20} {outcome:10} {n} delivered {k:5} x" for (fault, outcome, n), k in sorted(table.items())
-    ]
+    lines += [f"  {fault:20} {outcome:10} {n} delivered {k:5} x" for (fault, outcome, n), k in sorted(table.items())]
     print("\n".join(lines), file=sys.stdout)
 
 

@@ -129,9 +129,7 @@ def ilo(
         (DRAC_RACADM, DracDriver, ["getsysinfo -s", "serveraction nmi"]),
     ],
 )
-def test_what_is_typed_and_understood(
-    start: Start, manners: Manners, driver: type[Any], lines: list[str]
-) -> None:
+def test_what_is_typed_and_understood(start: Start, manners: Manners, driver: type[Any], lines: list[str]) -> None:
     server = start(manners)
     with driver(cli_controller(server), DriverOptions(secrets=Answers())) as controller:
         probe = controller.probe(Deadline(5))

@@ -336,6 +336,13 @@ def test_a_login_that_stops_half_way() -> None:
     assert bmc.received["close"] == 1
 
 
+def test_a_session_that_dies_before_the_first_question() -> None:
+    with ScriptedBmc(Script(silent=frozenset({"chassis status"}))) as bmc:
+        error = failure(bmc, seconds=1)
+    assert "did not answer request 0x00/0x01" in error.message
+    assert bmc.received["close"] == 1
+
+
 def test_too_long_names_and_passwords_are_not_even_sent() -> None:
     with ScriptedBmc() as bmc:
         assert "16 bytes" in failure(bmc, user="seventeen-letters").message

@@ -55,9 +55,7 @@ class Program:
 
     def injected(self) -> int:
         """Return how often libvirt was asked to inject an NMI."""
-        return sum(
-            "virDomainInjectNMI:" in line for line in self.log.read_text(errors="replace").splitlines()
-        )
+        return sum("virDomainInjectNMI:" in line for line in self.log.read_text(errors="replace").splitlines())
 
     def end(self) -> None:
         """End it by its own pid."""
@@ -86,9 +84,9 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 def until(condition: Callable[[], bool], program: Program, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert program.process.poll() is None and time.monotonic() < end, program.log.read_text(
-            errors="replace"
-        )[-2000:]
+        assert program.process.poll() is None and time.monotonic() < end, program.log.read_text(errors="replace")[
+            -2000:
+        ]
         time.sleep(0.1)
 
 

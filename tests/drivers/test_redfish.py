@@ -42,9 +42,7 @@ def start() -> Iterator[Start]:
 
 def redfish(server: RedfishServer, answers: Answers | None = None, **more: Any) -> RedfishDriver:
     options = {key: more.pop(key) for key in ("known", "expected", "accept_new") if key in more}
-    return RedfishDriver(
-        redfish_controller(server, **more), DriverOptions(secrets=answers or Answers(), **options)
-    )
+    return RedfishDriver(redfish_controller(server, **more), DriverOptions(secrets=answers or Answers(), **options))
 
 
 def probe(server: RedfishServer, **more: Any) -> Probe:
@@ -90,9 +88,7 @@ def test_action_info_is_asked_within_four_requests(start: Start) -> None:
     action = tree[SYSTEM]["Actions"]["#ComputerSystem.Reset"]
     del action["ResetType@Redfish.AllowableValues"]
     action["@Redfish.ActionInfo"] = f"{SYSTEM}/ResetActionInfo"
-    tree[f"{SYSTEM}/ResetActionInfo"] = {
-        "Parameters": [{"Name": "ResetType", "AllowableValues": ["On", "Nmi"]}]
-    }
+    tree[f"{SYSTEM}/ResetActionInfo"] = {"Parameters": [{"Name": "ResetType", "AllowableValues": ["On", "Nmi"]}]}
     server = start(tree)
     assert fire(server) == 4
     assert probe(server).nmi_allowed is True
@@ -173,9 +169,7 @@ def test_fujitsu_oem_action_where_the_standard_one_lists_no_nmi(start: Start) ->
     actions["Oem"] = {
         "#FTSComputerSystem.Reset": {
             "target": "/redfish/v1/Systems/0/Actions/Oem/FTSComputerSystem.Reset",
-            "http://ts.fujitsu.com/redfish-schemas/v1/FTSSchema#FTSResetType@Redfish.AllowableValues": [
-                "PulseNmi"
-            ],
+            "http://ts.fujitsu.com/redfish-schemas/v1/FTSSchema#FTSResetType@Redfish.AllowableValues": ["PulseNmi"],
         }
     }
     server = start(tree)
@@ -300,9 +294,7 @@ def test_a_rejected_password_is_tried_once(start: Start) -> None:
     error = failure(server)
     assert isinstance(error, LoginFailed)
     assert error.rejected
-    assert (
-        len(server.requests) == 1 + 1
-    )  # the login, and the root without credentials to know what its 401 means
+    assert len(server.requests) == 1 + 1  # the login, and the root without credentials to know what its 401 means
 
 
 def test_a_recorded_basic_login_that_is_rejected_is_not_tried_again(start: Start) -> None:
@@ -441,9 +433,7 @@ BAD_TREES: dict[str, Tree] = {
     "another protocol": machine() | {"/redfish/v1/Systems": b"220 mail.example ESMTP\r\n"},
     "too long a body": machine() | {"/redfish/v1/Systems": b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 11_000_000},
     "a redirect": machine()
-    | {
-        "/redfish/v1/Systems": b"HTTP/1.1 302 F\r\nLocation: https://203.0.113.7/\r\nContent-Length: 0\r\n\r\n"
-    },
+    | {"/redfish/v1/Systems": b"HTTP/1.1 302 F\r\nLocation: https://203.0.113.7/\r\nContent-Length: 0\r\n\r\n"},
 }
 
 
@@ -466,9 +456,7 @@ def test_a_gzip_bomb_is_not_unpacked(start: Start) -> None:
 
 
 def test_numbers_where_texts_belong_are_no_texts(start: Start) -> None:
-    tree = machine(
-        UUID=7, SerialNumber=["x"], HostName=None, Manufacturer={}, Oem=3, Links=[], LogServices=1, Id=2
-    )
+    tree = machine(UUID=7, SerialNumber=["x"], HostName=None, Manufacturer={}, Oem=3, Links=[], LogServices=1, Id=2)
     found = probe(start(tree))
     assert found.identity == Identity(model="CS-1000", fingerprint=certificate().fingerprint)
 

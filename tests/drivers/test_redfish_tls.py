@@ -34,9 +34,7 @@ def servers() -> Iterator[list[RedfishServer]]:
         server.close()
 
 
-def probe(
-    servers: list[RedfishServer], shown: Certificate, tls: Tls, recorded: str = "", **options: Any
-) -> Probe:
+def probe(servers: list[RedfishServer], shown: Certificate, tls: Tls, recorded: str = "", **options: Any) -> Probe:
     server = RedfishServer(machine(), shown=shown)
     servers.append(server)
     known = {"fingerprint": recorded} if recorded else {}
@@ -105,9 +103,7 @@ def test_good_enough(servers: list[RedfishServer], shown: Certificate, tls: Tls,
         "CA and pin",
     ],
 )
-def test_not_good_enough(
-    servers: list[RedfishServer], shown: Certificate, tls: Tls, recorded: str, words: str
-) -> None:
+def test_not_good_enough(servers: list[RedfishServer], shown: Certificate, tls: Tls, recorded: str, words: str) -> None:
     with pytest.raises(Untrusted, match=words) as raised:
         probe(servers, shown, tls, recorded)
     assert shown.fingerprint in raised.value.message
@@ -126,9 +122,7 @@ def test_not_good_enough(
     [(Tls(fingerprint=EXPIRED.fingerprint), ""), (Tls(), EXPIRED.fingerprint), (BY_CA, EXPIRED.fingerprint)],
     ids=["pinned", "recorded", "CA and recorded"],
 )
-def test_expired_but_pinned_goes_on_with_a_warning(
-    servers: list[RedfishServer], tls: Tls, recorded: str
-) -> None:
+def test_expired_but_pinned_goes_on_with_a_warning(servers: list[RedfishServer], tls: Tls, recorded: str) -> None:
     found = probe(servers, EXPIRED, tls, recorded)
     assert any("has expired" in warning for warning in found.warnings)
 

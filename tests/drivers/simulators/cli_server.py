@@ -87,9 +87,7 @@ def _made(name: str) -> asyncssh.SSHKey:
 class CliServer:
     """One simulated controller that is reached over SSH."""
 
-    def __init__(
-        self, manners: Manners, fault: str = "healthy", *, kbdint: bool = False, **algorithms: Any
-    ) -> None:
+    def __init__(self, manners: Manners, fault: str = "healthy", *, kbdint: bool = False, **algorithms: Any) -> None:
         self.manners, self.fault, self.kbdint = manners, fault, kbdint
         self.tried: list[str] = []
         self.lines: list[str] = []

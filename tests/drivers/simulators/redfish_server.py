@@ -172,13 +172,9 @@ class RedfishServer:
         resource = self.tree.get(path) if method == "GET" else None
         other = path.rstrip("/") if path.endswith("/") else path + "/"
         if self.fault == "not-a-bmc":
-            return self._raw(
-                sock, b"HTTP/1.1 200 OK\r\nContent-Length: 25\r\n\r\n<html>A printer.</html>\r\n"
-            )
+            return self._raw(sock, b"HTTP/1.1 200 OK\r\nContent-Length: 25\r\n\r\n<html>A printer.</html>\r\n")
         if resource is None and other in self.tree:
-            return self._raw(
-                sock, f"HTTP/1.1 308 Moved\r\nLocation: {other}\r\nContent-Length: 0\r\n\r\n".encode()
-            )
+            return self._raw(sock, f"HTTP/1.1 308 Moved\r\nLocation: {other}\r\nContent-Length: 0\r\n\r\n".encode())
         if isinstance(resource, list):  # one after the other, the last again and again
             resource = resource.pop(0) if len(resource) > 1 else resource[0]
         if isinstance(resource, bytes):
@@ -186,10 +182,8 @@ class RedfishServer:
         if resource is None:
             return self._send(sock, 404, {"error": {"message": "no such resource"}})
         goes_on = self._send(sock, 200, resource)
-        if self.fault == "reset-before" and self._is_reset(
-            path.rstrip("/") + "/Actions/ComputerSystem.Reset"
-        ):
-            self._listener.close()
+        if self.fault == "reset-before" and "/Managers/" in path:  # the last that a probe reads
+            self._listener.shutdown(socket.SHUT_RDWR)
             self._reset(sock)
             return False
         return goes_on
@@ -228,9 +222,7 @@ class RedfishServer:
         self._tokens.append(token)
         return self._send(sock, 201, {"@odata.id": uri}, {"X-Auth-Token": token, "Location": uri})
 
-    def _send(
-        self, sock: socket.socket, status: int, body: Any = None, more: dict[str, str] | None = None
-    ) -> bool:
+    def _send(self, sock: socket.socket, status: int, body: Any = None, more: dict[str, str] | None = None) -> bool:
         data = b"" if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **(more or {})}
         if self.fault == "says-close":
@@ -313,9 +305,7 @@ class RedfishServer:
 
     def _fault_garbage(self, sock: socket.socket, request: Request) -> bool:
         self._deliver()
-        sock.sendall(
-            secrets.choice([b"\x00\xff\x07 what?\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n<html>Welcome</html>"])
-        )
+        sock.sendall(secrets.choice([b"\x00\xff\x07 what?\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n<html>Welcome</html>"]))
         return False
 
     def _fault_truncated(self, sock: socket.socket, request: Request) -> bool:

@@ -62,9 +62,8 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashed]:
         ssh = Ssh("127.0.0.1", lab.access.port, "root", str(lab.access.key), str(lab.access.known_hosts))
         collector = b"path /var/crash\ncore_collector makedumpfile -E -d 31\n"
         more = base64.b64encode(cpio.archive({"etc/kdump.conf": cpio.file(collector)})).decode()
-        reload = (
-            "base64 -d >> /boot/initrd-kdump && kexec -p -u && kdump-load && uname -r && grep ' _stext$' /proc/kallsyms"
-        )
+        reload = "base64 -d >> /boot/initrd-kdump && kexec -p -u && kdump-load"
+        reload += " && uname -r && grep ' _stext$' /proc/kallsyms"
         release, symbol = run(ssh, reload, Deadline(60), stdin=more).strip().splitlines()
         boot, fired = lab.boot_id(), time.time()
         run(
@@ -89,7 +88,8 @@ def make(crashed: Crashed, options: str, out: Path) -> subprocess.Popen[bytes]:
     out.unlink(missing_ok=True)
     command = ["makedumpfile", *options.split(), str(crashed.core)]
     if "-F" in options:
-        return subprocess.Popen(command, stdout=out.open("wb"), stderr=subprocess.DEVNULL)
+        with out.open("wb") as file:
+            return subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
     return subprocess.Popen([*command, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -123,7 +123,7 @@ def test_every_format(crashed: Crashed, described: str, tmp_path: Path) -> None:
     assert inspect_url(str(out)).facts.complete is Complete.NO
 
 
-@pytest.mark.parametrize("described", FORMATS)
+@pytest.mark.parametrize("described", [name for name in FORMATS if "threads" not in name])
 def test_a_makedumpfile_that_is_killed(crashed: Crashed, described: str, tmp_path: Path) -> None:
     """SIGKILL at random moments; the verdict is yes exactly when the file is the finished one."""
     whole, out = tmp_path / "whole", tmp_path / "vmcore"
@@ -132,7 +132,7 @@ def test_a_makedumpfile_that_is_killed(crashed: Crashed, described: str, tmp_pat
     took, finished = time.monotonic() - begun, whole.read_bytes()
     chosen = random.Random(described)
     verdicts = []
-    for _ in range(12):
+    for _ in range(6):
         writer = make(crashed, FORMATS[described], out)
         with contextlib.suppress(subprocess.TimeoutExpired):
             writer.wait(took * chosen.uniform(0.3, 1.05))

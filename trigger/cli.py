@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.utils import PacifyFlushWrapper
 
 from trigger import __version__
 from trigger.errors import TriggerError
@@ -102,22 +103,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report(error)
         return error.exit_code
     except SystemExit as end:
-        if isinstance(sys.stdout, click.utils.PacifyFlushWrapper):
+        if isinstance(sys.stdout, PacifyFlushWrapper):
             return 0  # nobody reads the output any more (`| head`), and click has seen to the stream
         return end.code if isinstance(end.code, int) else 1
     except Exception as error:
-        report_bug(error)
-        return 1
+        return report_bug(error)
     return result if isinstance(result, int) else 0
 
 
-def report_bug(error: Exception) -> None:
-    """Say on standard error that this is a bug, with the traceback, and without any secret that was in use."""
+def report_bug(error: Exception) -> int:
+    """Say on standard error that this is a bug, without any secret that was in use, and return the exit code.
+
+    1 when nothing was sent; 7 when something was: a bug of ours must not look like "nothing happened".
+    """
     import traceback
 
     text = without_secrets("".join(traceback.format_exception(error)))
     click.echo(harmless(text, lines=True), err=True)
-    click.echo("trigger: this is a bug; nothing was sent by this run. Please report it with the lines above.", err=True)
+    sent = "trigger.run" in sys.modules and sys.modules["trigger.run"].Run.something_sent
+    what = "something WAS sent before: do not power-cycle, and watch with `trigger wait`" if sent else "nothing was sent"
+    click.echo(f"trigger: this is a bug; {what}. Please report it with the lines above.", err=True)
+    return 7 if sent else 1
 
 
 def report(error: TriggerError) -> None:

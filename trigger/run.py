@@ -45,7 +45,9 @@ def actor() -> str:
 
 
 class Run:
-    """The event sink of one run."""
+    """The event sink of one run. `something_sent` is true once any run of this process may have sent its shot."""
+
+    something_sent = False
 
     def __init__(
         self,
@@ -97,6 +99,7 @@ class Run:
         try:
             fired = button(self.journal)
             self.stage = "before" if fired.outcome == "refused" else "after"
+            Run.something_sent |= self.stage == "after"
         except GuardRefused:
             self.stage = "before"
             raise
@@ -104,6 +107,7 @@ class Run:
             # Only a signal in the gap between two statements comes here: take it as sent.
             fired = Fired(firing.controller, "unknown", f"interrupted: {type(error).__name__}")
             self.stage = "after"
+            Run.something_sent = True
         self.emit(fired)
         return fired
 

@@ -6,6 +6,8 @@ import json
 import os
 import pty
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -234,7 +236,6 @@ def typed(b: Bench, answer: str) -> int:
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(b.folder)
-        import sys
 
         os.execve(sys.executable, [sys.executable, "-m", "trigger", "nmi", b.host], b.environment())
     seen = b""
@@ -262,3 +263,22 @@ def test_closed_output_never_disturbs_the_run(bench: Benches) -> None:
     assert json.loads((b.state / f"hosts/{b.host}/journal.jsonl").read_text().splitlines()[-1])["exit_code"] == 0
     assert process.stderr is not None
     process.stderr.close()
+
+
+def test_a_bug_after_the_shot_is_never_nothing_happened(bench: Benches) -> None:
+    b = bench()
+    broken = b.folder / "broken.py"
+    broken.write_text(
+        "import sys, trigger.action\n"
+        "def bug(*_): raise ZeroDivisionError\n"
+        "trigger.action.watch = bug\n"
+        "from trigger.cli import main\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, broken, "nmi", b.host, *b.confirmed()],
+        env=b.environment(), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 7, done.stderr
+    assert "something WAS sent" in done.stderr
+    assert b.machine.delivered() == 1

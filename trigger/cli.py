@@ -121,7 +121,7 @@ def report_bug(error: Exception) -> int:
     text = without_secrets("".join(traceback.format_exception(error)))
     click.echo(harmless(text, lines=True), err=True)
     sent = "trigger.run" in sys.modules and sys.modules["trigger.run"].Run.something_sent
-    what = "something WAS sent before: do not power-cycle, and watch with `trigger wait`" if sent else "nothing was sent"
+    what = "something WAS sent before: do not power-cycle, use `trigger wait`" if sent else "nothing was sent"
     click.echo(f"trigger: this is a bug; {what}. Please report it with the lines above.", err=True)
     return 7 if sent else 1
 

@@ -70,8 +70,7 @@ class IpmiDriver(Driver):
         known = self.options.known.get("cipher_suite")
         if known != session.suite and known in SIGNED_SUITES:
             warnings.append(
-                f"{self._label} is used with the configured cipher suite {session.suite}, "
-                f"although {known} was recorded"
+                f"{self._label} is used with the configured cipher suite {session.suite}, although {known} was recorded"
             )
         return Probe(
             identity=Identity(uuid=session.guid.hex()),
@@ -102,9 +101,7 @@ class IpmiDriver(Driver):
         self._fired = True
         seconds = deadline.left()
         try:
-            reply = self._session.send_once(
-                NETFN_CHASSIS, CHASSIS_CONTROL, DIAGNOSTIC_INTERRUPT, monotonic() + seconds
-            )
+            reply = self._session.send_once(NETFN_CHASSIS, CHASSIS_CONTROL, DIAGNOSTIC_INTERRUPT, monotonic() + seconds)
         except OSError as error:
             raise OutcomeUnknown(
                 f"{self._label}: this machine's network failed while the diagnostic interrupt was sent "

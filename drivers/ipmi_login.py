@@ -45,9 +45,7 @@ def log_in(
     if len(offers) > 1:
         session.ask_capabilities(end)
     while True:
-        step, detail = session.attempt(
-            user, lambda: _password(session.label, secrets), offers[0], levels[0], end
-        )
+        step, detail = session.attempt(user, lambda: _password(session.label, secrets), offers[0], levels[0], end)
         if step is Step.IN:
             return
         session.leave()
@@ -129,9 +127,7 @@ def _refusal(
     )
 
 
-def _gave_up(
-    session: IpmiSession, step: Step, detail: str, stage: str, seconds: float
-) -> LoginFailed | Unreachable:
+def _gave_up(session: IpmiSession, step: Step, detail: str, stage: str, seconds: float) -> LoginFailed | Unreachable:
     """Return the sentence for a login that ran out of time, or that has no way to the controller."""
     label, spent = session.label, f"within {seconds:.1f} s"
     if step is Step.NO_WAY:

@@ -118,9 +118,7 @@ def decode(record: bytes) -> EventLogEntry:
     name, offsets = EVENTS.get(sensor_type, ("", {}))
     meaning = offsets.get(data[0] & 0x0F, "") if direction & 0x7F == 0x6F else ""
     if not meaning:
-        text = (
-            f"sensor type {sensor_type:#04x}, sensor {sensor:#04x}, event {direction:#04x}: {data.hex(' ')}"
-        )
+        text = f"sensor type {sensor_type:#04x}, sensor {sensor:#04x}, event {direction:#04x}: {data.hex(' ')}"
         return EventLogEntry(time, "", text, key)
     gone = ", gone" if direction & 0x80 else ""
     return EventLogEntry(time, "critical", f"{name}: {meaning}{gone} (sensor {sensor:#04x})", key)

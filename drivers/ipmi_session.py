@@ -212,9 +212,7 @@ class IpmiSession(RmcpPlus):
     def _send_and_receive(self, target: object, lun: int, netfn: int, cmdid: int, payload: bytes) -> bytes:
         header, message = self._request(lun, netfn, cmdid, payload)
         resends = RESENDS if self._keys is not None else CAPABILITIES_RESENDS
-        return self._send_until_answered(
-            lambda: self._send_ipmi_msg(message), lambda: self._reply_to(header), resends
-        )
+        return self._send_until_answered(lambda: self._send_ipmi_msg(message), lambda: self._reply_to(header), resends)
 
     def ask(self, netfn: int, command: int, data: bytes, end: float) -> bytes:
         """Send a request that only reads, again if need be, and return its reply from the completion code on.

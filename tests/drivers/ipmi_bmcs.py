@@ -106,9 +106,7 @@ def ipmi_sim(folder: Path) -> Iterator[RealBmc]:
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(module), str(source)], check=True)
     (folder / "state").mkdir()
     config, emulation = folder / "bmc.conf", folder / "bmc.emu"
-    config.write_text(
-        _CONFIG.format(module=module, folder=folder, port=port, guid=GUID, user=USER, password=PASSWORD)
-    )
+    config.write_text(_CONFIG.format(module=module, folder=folder, port=port, guid=GUID, user=USER, password=PASSWORD))
     emulation.write_text(_EMULATION)
     command = ["ipmi_sim", "-c", str(config), "-f", str(emulation), "-s", str(folder / "state"), "-n"]
     with _running(command, folder):

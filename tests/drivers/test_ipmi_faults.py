@@ -111,16 +111,12 @@ def table(shots: list[Shot]) -> str:
     """Outcome by number delivered, for people."""
     counted = Counter((shot.outcome, shot.delivered) for shot in shots)
     lines = [f"{'outcome':10} {'delivered':>9} {'fires':>6}"]
-    lines += [
-        f"{outcome:10} {delivered:9} {count:6}" for (outcome, delivered), count in sorted(counted.items())
-    ]
+    lines += [f"{outcome:10} {delivered:9} {count:6}" for (outcome, delivered), count in sorted(counted.items())]
     slowest = max(shot.login_seconds for shot in shots)
     return "\n".join([*lines, f"of {len(shots)}; slowest login {slowest:.1f} s"])
 
 
-def test_fires_through_a_network_that_loses_15_percent(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fires_through_a_network_that_loses_15_percent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shots = fire_often(tmp_path, FIRES, loss=0.15, seed=20260823)
     with capsys.disabled():
         print(f"\n{table(shots)}")

@@ -177,9 +177,7 @@ def test_one_lost_answer_costs_one_message(stage: str) -> None:
     assert bmc.received["open"] == (2 if stage == "open" else 1)
 
 
-@pytest.mark.parametrize(
-    ("stage", "resends"), [("rakp1", 3), ("rakp3", 1), ("privilege", 3), ("chassis status", 3)]
-)
+@pytest.mark.parametrize(("stage", "resends"), [("rakp1", 3), ("rakp3", 1), ("privilege", 3), ("chassis status", 3)])
 def test_login_begins_anew_when_a_message_was_sent_again_in_vain(stage: str, resends: int) -> None:
     with ScriptedBmc(Script(loses={stage: resends + 1})) as bmc:
         probe(bmc, seconds=10, known={"cipher_suite": 17})
@@ -391,9 +389,7 @@ def answering(answer: Callable[[bytes], bytes | None]) -> Iterator[Answering]:
         (lambda data: bytes(300), "that is not a BMC"),
     ],
 )
-def test_not_a_bmc(
-    answer: Callable[[bytes], bytes | None], sentence: str, known: Mapping[str, object]
-) -> None:
+def test_not_a_bmc(answer: Callable[[bytes], bytes | None], sentence: str, known: Mapping[str, object]) -> None:
     with answering(answer) as something:
         error = failure(something, seconds=1, known=known)
     assert isinstance(error, Unreachable)

@@ -19,9 +19,7 @@ WHEN = 1_700_000_000
 KNOWN = {"cipher_suite": 3}
 
 
-def event(
-    sensor_type: int, offset: int, *, direction: int = 0x6F, seconds: int = WHEN, record_id: int = 7
-) -> bytes:
+def event(sensor_type: int, offset: int, *, direction: int = 0x6F, seconds: int = WHEN, record_id: int = 7) -> bytes:
     """A system event record (IPMI 2.0 table 32-1)."""
     return struct.pack(
         "<HBIHBBBB3s",
@@ -76,9 +74,7 @@ def test_everything_else_as_numbers(record: bytes, text: str) -> None:
 
 def test_the_panic_message_of_linux_is_legible() -> None:
     """drivers/char/ipmi/ipmi_msghandler.c, send_panic_events: record type 0xF0, address, piece, 11 characters."""
-    assert (
-        decode(struct.pack("<HBBB11s", 9, 0xF0, 0x20, 1, b"Fatal excep")).text == "panic text 1: Fatal excep"
-    )
+    assert decode(struct.pack("<HBBB11s", 9, 0xF0, 0x20, 1, b"Fatal excep")).text == "panic text 1: Fatal excep"
     assert decode(struct.pack("<HBBB11s", 9, 0xF0, 0x20, 2, b"tion")).text == "panic text 2: tion"
 
 
@@ -165,9 +161,7 @@ def test_from_a_real_bmc(sim: RealBmc) -> None:
         session = driver._session
         assert session is not None
         for sensor_type, offset in ((0x04, 0x01), (0x13, 0x00), (0x20, 0x01)):
-            assert (
-                session.ask(0x0A, 0x44, event(sensor_type, offset), monotonic() + 5)[0] == 0
-            )  # Add SEL Entry
+            assert session.ask(0x0A, 0x44, event(sensor_type, offset), monotonic() + 5)[0] == 0  # Add SEL Entry
         assert len(driver.event_log(Deadline(5))) == 3
         newest = driver.event_log(Deadline(5), newest=2)
     assert [entry.text.split(":")[0] for entry in newest] == ["Critical Interrupt", "OS Stop"]

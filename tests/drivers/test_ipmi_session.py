@@ -207,9 +207,7 @@ def test_power_can_be_read_without_a_probe_and_after_a_close(bmc: RealBmc) -> No
         assert driver.power(Deadline(5)) is Power.ON
 
 
-def test_the_password_is_asked_for_once_and_shown_nowhere(
-    sim: RealBmc, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_password_is_asked_for_once_and_shown_nowhere(sim: RealBmc, caplog: pytest.LogCaptureFixture) -> None:
     secret = Secret()
     with (
         caplog.at_level("DEBUG"),

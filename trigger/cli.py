@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report(error)
         return error.exit_code
     except SystemExit as end:
-        if type(sys.stdout).__name__ == "PacifyFlushWrapper":
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
             return 0  # nobody reads the output any more (`| head`), and click has seen to the stream
         return end.code if isinstance(end.code, int) else 1
     except Exception as error:

@@ -3,7 +3,7 @@
 No pid files: a lock cannot be stale, kill -9 included. The keys are the host's name and every controller's
 address, so that two configurations, two users and two aliases of one controller meet in the same lock. Abstract
 sockets are per network namespace (unix(7)); the holder is named from SO_PEERCRED, which needs no help of his.
-Elsewhere than on Linux the kernel has no such sockets: there a Unix socket's place is taken by flock(2) on a file.
+Other systems have no such sockets; there nothing is fired.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -61,6 +62,11 @@ def _name(key: str) -> str:
 
 
 def _bind(key: str, host: str) -> socket.socket:
+    if sys.platform != "linux":
+        raise GuardRefused(
+            "Locks that the kernel holds need Linux. Nothing was sent.", rule="locked",
+            next_step="Run trigger on a Linux machine that reaches the controllers.",
+        )  # fmt: skip
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | getattr(socket, "SOCK_CLOEXEC", 0))
     try:
         lock.bind(_name(key))

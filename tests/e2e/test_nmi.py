@@ -282,3 +282,11 @@ def test_a_bug_after_the_shot_is_never_nothing_happened(bench: Benches) -> None:
     assert done.returncode == 7, done.stderr
     assert "something WAS sent" in done.stderr
     assert b.machine.delivered() == 1
+
+
+def test_everything_over_ipv6(bench: Benches) -> None:
+    b = bench(address="::1")
+    result = b.nmi()
+    assert result.code == 0, result.err
+    assert result.event("Firing")["address"] == "::1"
+    assert b.machine.delivered() == 1

@@ -43,6 +43,7 @@ class Script:
 
     user: str = "crash"
     password: str = "made-up-Secret"
+    guid: bytes = GUID
     kg: bytes = b""
     suites: tuple[int, ...] = (3, 17)
     insists_on: int = 0
@@ -171,9 +172,9 @@ class ScriptedBmc:
             return struct.pack("<BBxxI", tag, code, peer.console_id)
         console_id = struct.pack("<I", peer.console_id)
         digest = AUTH_ALGORITHMS[CIPHER_SUITES[peer.suite].authentication][0]
-        signed = console_id + managed_id + peer.rm + peer.rc + GUID + peer.role
+        signed = console_id + managed_id + peer.rm + peer.rc + self.script.guid + peer.role
         signature = hmac.new(self.script.password.encode(), signed, digest).digest()
-        return struct.pack("<BBxxI", tag, 0, peer.console_id) + peer.rc + GUID + signature
+        return struct.pack("<BBxxI", tag, 0, peer.console_id) + peer.rc + self.script.guid + signature
 
     def _rakp3(self, payload: bytes, peer: Peer) -> bytes:
         suite = CIPHER_SUITES[peer.suite]
@@ -189,7 +190,7 @@ class ScriptedBmc:
         peer.keys = SessionKeys(suite, sik)
         # python-ipmi's constants are wrong with SHA-256; ipmitool's are what a BMC has (see test_ipmi_login.py).
         peer.keys.k1, peer.keys.k2 = (hmac.new(sik, bytes((n,)) * 20, digest).digest() for n in (1, 2))
-        check = hmac.new(sik, peer.rm + payload[4:8] + GUID, digest).digest()[:length]
+        check = hmac.new(sik, peer.rm + payload[4:8] + self.script.guid, digest).digest()[:length]
         return struct.pack("<BBxxI", payload[0], 0, peer.console_id) + check
 
     def _command(self, message: bytes, peer: Peer | None) -> tuple[str, bytes]:

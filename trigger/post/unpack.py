@@ -6,6 +6,8 @@ Python (3.14) or the package backports.zstd has it. A page takes a millisecond: 
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import zlib
 
 ZLIB, LZO, SNAPPY, ZSTD = 1, 2, 4, 0x20
@@ -36,10 +38,12 @@ def unpack(flags: int, raw: bytes, size: int) -> bytes:
 
 
 def _zstd(raw: bytes) -> bytes:
-    try:
-        from backports import zstd
-    except ImportError:
-        raise Unreadable("its pages are compressed by zstd, which Python has from 3.14 on") from None
+    for name in ("compression.zstd", "backports.zstd"):
+        with contextlib.suppress(ImportError):
+            zstd = importlib.import_module(name)
+            break
+    else:
+        raise Unreadable("its pages are compressed by zstd, which Python has from 3.14 on")
     try:
         return bytes(zstd.decompress(raw))
     except zstd.ZstdError as bad:

@@ -190,6 +190,27 @@ def test_a_file_in_the_usual_style_is_read_in_pieces() -> None:
     assert pieces.top["state_dir"].line == whole.top["state_dir"].line == 19
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'note: "x\nhosts:\n  a: {}\n"\nhosts:\n  b: {}\n',
+        "hosts:\n  a: {}\nhosts:\n  b: {}\n",
+        "hosts:\n  a: {}\n\t\n  b: {}\n",
+        "hosts:\n  a: {tags: [\n  b: {},\n  ]}\n",
+        'hosts:\n  a: "x\n  b: y"\n  c: {}\n',
+        "hosts:\n  a: {}\n - b\n",
+        "hosts:\n  a: {}\n  ? b\n  : {}\n",
+        "hosts:\n  a: {}\n  b : {}\n",
+        "hosts:\n  a: {}\n---\nhosts: {}\n",
+        "note: |\n  x\n hosts:\n  a: {}\n",
+        "hosts: {\n  a: {}}\n",
+        "hosts:#x\n  a: {}\n",
+    ],
+)
+def test_a_file_that_cannot_be_cut_is_read_whole(text: str) -> None:
+    assert config_file.in_pieces(text, "x") is None
+
+
 _SCRAPS = (
     *"[]{}\"':\t#|>,%\\~x`",
     *(" ", "\n", "\n  ", "\n    ", "\n\n", "- ", "? ", "---\n", "...\n", "&a ", "*a", "!t "),

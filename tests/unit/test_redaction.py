@@ -132,11 +132,14 @@ def test_a_record_that_cannot_be_formatted_shows_no_arguments(capsys: pytest.Cap
 def test_the_traceback_is_not_formatted_anew_by_another_handler() -> None:
     logger, _ = logged(redactor("made-up-1"))
     second = io.StringIO()
-    handler = logging.StreamHandler(second)
-    logger.addHandler(handler)
+    logger.addHandler(logging.StreamHandler(second))
+    seen: list[logging.LogRecord] = []
+    logger.addHandler(keeper := logging.NullHandler())
+    keeper.handle = seen.append  # type: ignore[assignment, method-assign]
     try:
         raise ValueError("made-up-1")
     except ValueError:
         logger.exception("failed")
+    assert seen[0].exc_info is None, "a handler that draws tracebacks itself would draw the secret"
     assert "ValueError: ***" in second.getvalue()
     assert "made-up-1" not in second.getvalue().replace('raise ValueError("made-up-1")', "")

@@ -225,11 +225,17 @@ def test_a_command_gets_a_clean_environment(script: Callable[[str], str], monkey
 
 
 def test_a_command_has_no_input_and_no_other_descriptors(script: Callable[[str], str]) -> None:
-    mine = os.open("/dev/null", os.O_RDONLY)
+    mine, end = os.pipe()
+    os.write(end, b"typed ahead\n")
+    os.close(end)
+    standard_input = os.dup(0)
+    os.dup2(mine, 0)
     try:
         assert get("command", (script('read line; echo "[$line]$(ls /proc/$$/fd | tr "\\n" " ")"'),)).startswith("[]")
         found = get("command", (script("ls /proc/self/fd | tr '\\n' ' '"),)).split()
     finally:
+        os.dup2(standard_input, 0)
+        os.close(standard_input)
         os.close(mine)
     assert str(mine) not in found
 

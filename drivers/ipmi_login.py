@@ -18,7 +18,39 @@ from trigger.errors import LoginFailed, Unreachable
 
 # Seconds before the next attempt: until a session falls free, until whatever caused an ICMP error is over.
 PAUSE = {Step.BUSY: 0.5, Step.NO_WAY: 0.3}
-FINAL = {Step.NAME, Step.PASSWORD, Step.CONFUSED, Step.KEY, Step.STRANGE, Step.SUITE, Step.PRIVILEGE}
+
+
+# What is said of a login that the BMC refused and that nothing can cure, and what a person can do.
+REFUSALS = {
+    Step.NAME: (
+        "the controller rejects the user name {user!r} ({detail})",
+        "check `user:` of this controller, and that the account is enabled for IPMI over LAN",
+    ),
+    Step.PASSWORD: (
+        "the password of user {user!r} is wrong ({detail})",
+        "check `password:` of this controller; it was tried once and is not tried again",
+    ),
+    Step.CONFUSED: (
+        "the password of user {user!r} seems wrong ({detail}), unless it is the network that repeats messages",
+        "check `password:` of this controller; it was tried twice and is not tried again",
+    ),
+    Step.KEY: (
+        "the password is right, but the session key is not ({detail}): the controller seems to have a K_G key",
+        "clear the controller's K_G (BMC key), or use another driver for it",
+    ),
+    Step.PRIVILEGE: (
+        "user {user!r} is not allowed to log in as {levels} ({detail})",
+        "give the account OPERATOR or ADMINISTRATOR privilege on the LAN channel",
+    ),
+    Step.SUITE: (
+        "the controller accepts none of the cipher suites that were offered: {suites} ({detail})",
+        "run preflight again, or set `cipher_suite:` on this controller to one that it enables (never 0)",
+    ),
+    Step.STRANGE: (
+        "the controller refused the login at {stage} ({detail})",
+        "look at the controller's IPMI-over-LAN settings",
+    ),
+}
 
 
 def log_in(
@@ -34,12 +66,7 @@ def log_in(
     With one suite, Get Channel Authentication Capabilities is skipped. Raises LoginFailed or Unreachable, and
     whatever `secrets` raises; no session is left open then.
     """
-    if len(user.encode()) > MAX_USER_NAME_LENGTH:
-        raise LoginFailed(
-            f"{session.label}: the user name is longer than the {MAX_USER_NAME_LENGTH} bytes that IPMI allows; "
-            "nothing was sent",
-            next_step="check `user:` of this controller",
-        )
+    _check_name(session.label, user)
     started, offers, levels, dead_ends = monotonic(), list(suites), list(privileges), 0
     told = (Step.SILENT, "", OPEN_SESSION)
     if len(offers) > 1:
@@ -52,20 +79,35 @@ def log_in(
         dead_ends = dead_ends + 1 if step is Step.NO_WAY else 0
         if step is not Step.SILENT or monotonic() < end or told[0] is Step.SILENT:
             told = (step, detail, session.stage)  # an attempt that the deadline cut short tells nothing new
-        if step is Step.SUITE and len(offers) > 1:
-            del offers[0]
-        elif step is Step.PRIVILEGE and len(levels) > 1:
-            del levels[0]
-        elif step in FINAL:
+        if not _another_offer(session, step, offers, levels) and step in REFUSALS:
             raise _refusal(session, user, step, detail, suites, privileges)
-        elif step is Step.SILENT and session.stage == OPEN_SESSION and session.understood:
-            # It answered before, but not to this: old firmware drops an offer that it does not know.
-            offers.append(offers.pop(0))
-        if not session.understood:
-            session.try_next_address()
         if monotonic() >= end or dead_ends >= 2 * session.ways:
             raise _gave_up(session, *told, monotonic() - started)
         sleep(min(PAUSE.get(step, 0.0), max(0.0, end - monotonic())))
+
+
+def _another_offer(session: IpmiSession, step: Step, offers: list[int], levels: list[str]) -> bool:
+    """Change what the next attempt offers, by what this one came to; False if there is nothing else to offer."""
+    if not session.understood:
+        session.try_next_address()
+    if step is Step.SUITE and len(offers) > 1:
+        del offers[0]
+    elif step is Step.PRIVILEGE and len(levels) > 1:
+        del levels[0]
+    elif step is Step.SILENT and session.stage == OPEN_SESSION and session.understood:
+        # It answered before, but not to this: old firmware drops an offer that it does not know.
+        offers.append(offers.pop(0))
+    else:
+        return False
+    return True
+
+
+def _check_name(label: str, user: str) -> None:
+    if len(user.encode()) > MAX_USER_NAME_LENGTH:
+        raise LoginFailed(
+            f"{label}: the user name is longer than the {MAX_USER_NAME_LENGTH} bytes of IPMI; nothing was sent",
+            next_step="check `user:` of this controller",
+        )
 
 
 def _password(label: str, secrets: Answers) -> str:
@@ -87,44 +129,16 @@ def _refusal(
     suites: Sequence[int],
     privileges: Sequence[str],
 ) -> LoginFailed:
-    """Return the sentence for a login that the BMC refused and that nothing can cure."""
-    asked = " or ".join(level.upper() for level in privileges)
-    tried = " and ".join(str(suite) for suite in suites)
-    problem, cure = {
-        Step.NAME: (
-            f"the controller rejects the user name {user!r} ({detail})",
-            "check `user:` of this controller, and that the account is enabled for IPMI over LAN",
-        ),
-        Step.PASSWORD: (
-            f"the password of user {user!r} is wrong ({detail})",
-            "check `password:` of this controller; it was tried once and is not tried again",
-        ),
-        Step.CONFUSED: (
-            f"the password of user {user!r} seems wrong ({detail}), unless it is the network that repeats messages",
-            "check `password:` of this controller; it was tried twice and is not tried again",
-        ),
-        Step.KEY: (
-            f"the password is right, but the session key is not ({detail}): the controller seems to have a K_G key",
-            "clear the controller's K_G (BMC key), or use another driver for it",
-        ),
-        Step.PRIVILEGE: (
-            f"user {user!r} is not allowed to log in as {asked} ({detail})",
-            "give the account OPERATOR or ADMINISTRATOR privilege on the LAN channel",
-        ),
-        Step.SUITE: (
-            f"the controller accepts none of the cipher suites that were offered: {tried} ({detail})",
-            "run preflight again, or set `cipher_suite:` on this controller to one that it enables (never 0)",
-        ),
-        Step.STRANGE: (
-            f"the controller refused the login at {session.stage} ({detail})",
-            "look at the controller's IPMI-over-LAN settings",
-        ),
-    }[step]
-    return LoginFailed(
-        f"{session.label}: {problem}; nothing was sent",
-        rejected=step in (Step.NAME, Step.PASSWORD, Step.CONFUSED),
-        next_step=cure,
+    problem, cure = REFUSALS[step]
+    words = problem.format(
+        user=user,
+        detail=detail,
+        stage=session.stage,
+        levels=" or ".join(level.upper() for level in privileges),
+        suites=" and ".join(str(suite) for suite in suites),
     )
+    rejected = step in (Step.NAME, Step.PASSWORD, Step.CONFUSED)
+    return LoginFailed(f"{session.label}: {words}; nothing was sent", rejected=rejected, next_step=cure)
 
 
 def _gave_up(session: IpmiSession, step: Step, detail: str, stage: str, seconds: float) -> LoginFailed | Unreachable:

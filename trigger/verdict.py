@@ -37,71 +37,63 @@ class Seen:
 
 def decide(host: str, seen: Seen) -> Finished | None:
     """Return the end of the run, or None while there is more to wait for."""
-    for rule in (_reached, _no_crash, _no_dump, _unverifiable, _detached, _timed_out):
+    for rule in (_verified, _answered, _reached, _no_crash, _no_dump, _unverifiable, _detached, _timed_out):
         finished = rule(host, seen)
         if finished is not None:
             return finished
     return None
 
 
+def _verified(host: str, seen: Seen) -> Finished | None:
+    if seen.dump != "verified":
+        return None
+    return Finished(
+        exit_code=0,
+        sent="yes",
+        text=f"A complete dump of {host} has landed: {seen.dump_path}.",
+        dump=seen.dump_path,
+        safe_to_power_cycle="yes",
+        safe_reason="the dump is complete at its target",
+        next=f"trigger inspect {seen.dump_path}",
+        ends_fire=True,
+    )
+
+
+def _answered(host: str, seen: Seen) -> Finished | None:
+    """`--until accepted`: the controller's answer, or that there was none, is all that was asked for."""
+    if seen.until != "accepted":
+        return None
+    accepted = seen.outcome == "accepted"
+    what = "was accepted by its controller" if accepted else "was not answered, and may have been delivered"
+    return Finished(
+        exit_code=0 if accepted else 7,
+        sent="yes" if accepted else "maybe",
+        text=f"The NMI for {host} {what}; nothing else was waited for.",
+        safe_to_power_cycle="no" if accepted else "unknown",
+        safe_reason="a dump may be being written",
+        next=f"trigger wait {host}",
+    )
+
+
 def _reached(host: str, seen: Seen) -> Finished | None:
-    if seen.dump == "verified":
-        return Finished(
-            0,
-            "yes",
-            f"A complete dump of {host} has landed: {seen.dump_path}.",
-            seen.dump_path,
-            "yes",
-            "the dump is complete at its target",
-            f"trigger inspect {seen.dump_path}",
-            True,
-        )
-    if seen.until == "accepted" and seen.outcome == "accepted":
-        return Finished(
-            0,
-            "yes",
-            f"The controller of {host} accepted the NMI; nothing else was waited for.",
-            "",
-            "no",
-            "a dump may be being written",
-            f"trigger wait {host}",
-        )
-    if seen.until == "accepted" and seen.outcome == "unknown":
-        return Finished(
-            7,
-            "maybe",
-            f"The NMI left for {host} and was not answered; nothing else was waited for. It may have been delivered.",
-            "",
-            "unknown",
-            "a dump may be being written",
-            f"trigger wait {host}",
-        )
-    crashed = seen.boot == "new" or seen.dump in ("writing", "landed")
-    if seen.until == "crashed" and crashed:
-        return Finished(
-            0,
-            "yes",
-            f"{host} has crashed: {_crash_evidence(seen)}.",
-            seen.dump_path,
-            "no",
-            "a dump may be being written",
-            f"trigger wait {host}",
-        )
-    if seen.until == "landed" and seen.dump == "landed":
-        return Finished(
-            0,
-            "yes",
-            f"A dump of {host} has landed: {seen.dump_path}; whether it is of this crash was not asked.",
-            seen.dump_path,
-            "yes",
-            "the dump is at its target",
-            f"trigger wait {host}",
-        )
-    return None
-
-
-def _crash_evidence(seen: Seen) -> str:
-    return "it runs a new boot" if seen.boot == "new" else "a dump appeared at its target"
+    """`--until crashed` and `--until landed`."""
+    if seen.until == "crashed" and (seen.boot == "new" or seen.dump in ("writing", "landed")):
+        evidence = "it runs a new boot" if seen.boot == "new" else "a dump appeared at its target"
+        text, safe = f"{host} has crashed: {evidence}.", "no"
+    elif seen.until == "landed" and seen.dump == "landed":
+        text = f"A dump of {host} has landed: {seen.dump_path}; whether it is of this crash was not asked."
+        safe = "unknown"
+    else:
+        return None
+    return Finished(
+        exit_code=0,
+        sent="yes",
+        text=text,
+        dump=seen.dump_path,
+        safe_to_power_cycle=safe,
+        safe_reason="the dump is not proved to be complete",
+        next=f"trigger wait {host}",
+    )
 
 
 def _no_crash(host: str, seen: Seen) -> Finished | None:

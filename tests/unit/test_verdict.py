@@ -14,7 +14,7 @@ from trigger.verdict import NO_DUMP_GRACE_S, SAME_BOOT_PROOF_S, Seen, decide
         (Seen("unknown", until="accepted"), 7, "maybe", "unknown", False),
         (Seen("accepted", until="crashed", boot="new"), 0, "yes", "no", False),
         (Seen("accepted", until="crashed", dump="writing"), 0, "yes", "no", False),
-        (Seen("accepted", until="landed", dump="landed"), 0, "yes", "yes", False),
+        (Seen("accepted", until="landed", dump="landed"), 0, "yes", "unknown", False),
         (Seen("accepted", boot="same", same_boot_s=SAME_BOOT_PROOF_S), 8, "yes", "yes", True),
         (Seen("unknown", boot="same", same_boot_s=SAME_BOOT_PROOF_S), 8, "maybe", "yes", True),
         (Seen("accepted", boot="new", dump="incomplete"), 9, "yes", "yes", True),

@@ -35,7 +35,7 @@ USER, PASSWORD = "crash", "made-up-Secret"
 _LAN = """name "bmc"
 set_working_mc 0x20
   startlan 1
-    addr 127.0.0.1 {port}
+    addr {address} {port}
     priv_limit admin
     allowed_auths_admin none md2 md5 straight
     allowed_auths_operator none md2 md5 straight
@@ -80,13 +80,20 @@ def free_port(kind: socket.SocketKind) -> int:
         return port
 
 
+def address_of(number: int) -> str:
+    """Return the loopback address of a BMC: each has its own, as in a fleet."""
+    return f"127.1.{number // 200}.{number % 200 + 1}"
+
+
 @contextmanager
 def bmc(folder: Path, number: int) -> Iterator[int]:
     """Run one ipmi_sim and yield its port."""
     folder.mkdir()
     port = free_port(socket.SOCK_DGRAM)
     guid = f"4c4c4544004235108053b4c04f{number:06x}"
-    (folder / "lan.conf").write_text(_LAN.format(port=port, guid=guid, user=USER, password=PASSWORD))
+    (folder / "lan.conf").write_text(
+        _LAN.format(address=address_of(number), port=port, guid=guid, user=USER, password=PASSWORD)
+    )
     (folder / "emu").write_text(_EMULATION)
     command = ["ipmi_sim", "-c", "lan.conf", "-f", "emu", "-s", str(folder), "-n"]
     process = subprocess.Popen(
@@ -169,9 +176,12 @@ def configuration(folder: Path, ssh_port: int, ports: Sequence[int]) -> tuple[Pa
     ssh["known_hosts"] = str(folder / "known_hosts")
     (folder / "password").write_text(PASSWORD)
     (folder / "password").chmod(0o600)
-    ipmi = {"driver": "ipmi", "address": "127.0.0.1", "user": USER, "password": {"file": str(folder / "password")}}
+    ipmi = {"driver": "ipmi", "user": USER, "password": {"file": str(folder / "password")}}
     hosts = {
-        f"server{number:04d}": {"ssh": ssh, **({"controllers": [{**ipmi, "port": port}]} if port else {})}
+        f"server{number:04d}": {
+            "ssh": ssh,
+            **({"controllers": [{**ipmi, "address": address_of(number), "port": port}]} if port else {}),
+        }
         for number, port in enumerate(ports)
     }
     path = Path(tempfile.mkdtemp(dir=folder)) / "config.yaml"
@@ -182,15 +192,15 @@ def configuration(folder: Path, ssh_port: int, ports: Sequence[int]) -> tuple[Pa
 def _peer(folder: Path, ssh_port: int, ports: Sequence[int]) -> str:
     (folder / "script").write_text(script())
     (folder / "facts").write_text("chassis status\nmc guid\n")
-    (folder / "ports").write_text("\n".join(map(str, ports)) + "\n")
+    (folder / "ports").write_text("".join(f"{address_of(n)} {port}\n" for n, port in enumerate(ports)))
     (folder / "command").write_text(COMMAND)
     one = (
-        f"ipmitool -I lanplus -C 3 -H 127.0.0.1 -p $1 -U {USER} -E exec {folder}/facts >{folder}/out.$1 2>&1;"
+        f"ipmitool -I lanplus -C 3 -H $1 -p $2 -U {USER} -E exec {folder}/facts >{folder}/out.$1 2>&1;"
         f" ssh -F none -p {ssh_port} -i {folder}/id -o UserKnownHostsFile={folder}/known_hosts -o BatchMode=yes"
         f' root@127.0.0.1 "$(cat {folder}/command)" <{folder}/script >>{folder}/out.$1'
     )
     (folder / "one").write_text(one)
-    return f"xargs -P 64 -n 1 sh {folder}/one <{folder}/ports"
+    return f"xargs -P 64 -n 2 sh {folder}/one <{folder}/ports"
 
 
 def simulated(count: int) -> None:

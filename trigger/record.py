@@ -222,7 +222,7 @@ def export_record(directory: Path, record: Record) -> None:
 
 
 def _write(folder: int, record: Record, shown: str) -> None:
-    data = json.dumps(_plain(record), sort_keys=True, indent=1).encode() + b"\n"
+    data = json.dumps(_plain(record), sort_keys=True).encode() + b"\n"
     temporary = f".{FILE_NAME}.{secrets.token_hex(6)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 from trigger.host import Host
 from trigger.preflight import target as dump_target
@@ -191,6 +192,7 @@ def finding_key(finding: Finding) -> str:
     return f"{finding.controller}: {finding.check}" if finding.controller else finding.check
 
 
+@cache
 def _user() -> str:
     import pwd
 

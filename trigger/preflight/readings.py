@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 
 from trigger.errors import DriverError
@@ -40,6 +41,7 @@ class Reading:
     status: str
 
 
+@cache
 def script() -> str:
     """Return the script that reads a host: POSIX sh, to be fed to `sh -s`."""
     return resources.files("trigger.preflight").joinpath("read_host.sh").read_text(encoding="utf-8")

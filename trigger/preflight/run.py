@@ -159,6 +159,7 @@ class _Kept:
 def looker(config: Config, state: StateFolder, wishes: Wishes, clock: Clock) -> Look:
     """Return the function that looks at one host by its name and raises nothing but GuardRefused."""
     dirs, stores = config.record_dirs, config.dump_stores
+    _load_before_the_threads()
     one_at_a_time = threading.Lock()  # a Config is not for several threads
 
     def look(name: str) -> HostResult:
@@ -186,6 +187,14 @@ def looker(config: Config, state: StateFolder, wishes: Wishes, clock: Clock) -> 
             return HostResult(name, "unreachable", problem=f"bug in preflight: {type(error).__name__}: {error}")
 
     return look
+
+
+def _load_before_the_threads() -> None:
+    """Import what every look needs, so that many threads do not wait for one another's imports."""
+    import asyncssh  # noqa: F401
+    import fsspec.asyn  # noqa: F401
+
+    import trigger.ssh_openssh  # noqa: F401
 
 
 def _answers(host: Host) -> Callable[[Controller], Answers]:

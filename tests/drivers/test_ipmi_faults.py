@@ -127,7 +127,8 @@ def test_fires_through_a_network_that_loses_15_percent(tmp_path: Path, capsys: p
     assert all(shot.delivered == 0 for shot in shots if shot.outcome == "no login")
     assert all(shot.login_seconds < LOGIN_SECONDS + 0.3 for shot in shots)
     assert all(shot.answer_seconds < ANSWER_SECONDS + 0.3 for shot in shots)
-    assert len(shots) - outcomes["no login"] >= 0.95 * len(shots) - 1
+    # One login in a thousand takes longer than its ten seconds; of ten shots, one may be that one.
+    assert outcomes["no login"] <= (0.05 * len(shots) if FIRES >= 200 else 1)
     # 72 % are to be expected. Ten shots may well be unlucky: less than two in ten is one in ten thousand.
     assert outcomes["accepted"] >= (0.60 if FIRES >= 200 else 0.20) * len(shots)
 

@@ -16,7 +16,7 @@ from trigger.preflight.rows import row_of
 
 pytestmark = pytest.mark.lab
 
-HOSTILE = "</script><img src=https://192.0.2.1/x onerror=alert(1)>\\u202e"
+HOSTILE = "</script ><img src=https://192.0.2.1/x onerror=alert(1)>\\u202e"
 
 
 def write_page(path: Path, count: int) -> list[dict[str, Any]]:

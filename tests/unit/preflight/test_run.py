@@ -141,6 +141,18 @@ def test_ctrl_c_keeps_what_there_is_and_resume_goes_on(
     assert "20 hosts: 20 ready" in out
 
 
+def test_resume_shows_only_what_is_wished_for(
+    config: Callable[[int], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config(12)
+    preflight(path, look_of(READY), capsys)
+    code = run(Wishes(patterns=("server[0001-0003]",), config=path, resume=True), FastClock(), look_of(READY))
+    out = capsys.readouterr().out
+    assert code == 0
+    assert "3 hosts: 3 ready" in out
+    assert "server0004" not in out
+
+
 def test_resume_without_an_audit_says_so(config: Callable[[int], Path], capsys: pytest.CaptureFixture[str]) -> None:
     from trigger.errors import ConfigError
 

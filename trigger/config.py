@@ -26,7 +26,7 @@ from trigger.config_values import Reader, tags
 from trigger.errors import ConfigError
 from trigger.host import Host
 from trigger.host_pattern import HostPattern, PatternError
-from trigger.shared_controllers import AllClaims, claims_in, shared_with_others
+from trigger.shared_controllers import AllClaims, Neighbours, claims_in
 from trigger.yaml_nodes import Branch, Problem, Problems, collector_off
 
 __all__ = ["Config", "Problem", "ad_hoc_controller", "load"]
@@ -51,7 +51,7 @@ def load(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -
 
 
 class Config:
-    """A configuration that was read. Methods may be called from one thread at a time."""
+    """A configuration that was read. Safe to share between threads."""
 
     def __init__(self, file: ConfigFile, path: Path | None, places: Sequence[str] = (), home: str = "") -> None:
         self.path = path
@@ -62,6 +62,7 @@ class Config:
         for entry in file.entries:
             if not host_pattern.is_pattern(entry.key):
                 self._names.setdefault(entry.key, []).append(entry)
+        self._neighbours = Neighbours(file.entries, self._defaults("controller"))
         self._patterns = [entry for entry in file.entries if host_pattern.is_pattern(entry.key)]
 
     # --- settings of the file -----------------------------------------------------------------------------------
@@ -126,9 +127,7 @@ class Config:
         problems.extend(self._problems_of_all(known_drivers))
         problems.extend(_overlap(name, entry, other) for other in entries[1:])
         host = self._of_entry(entry, name, problems, known_drivers)
-        mine = set(map(id, entries))
-        others = (other for other in self._file.entries if id(other) not in mine)
-        problems.extend(shared_with_others(name, entry, others, self._defaults("controller")))
+        problems.extend(self._neighbours.problems(name, entries))
         return host
 
     def _of_entry(

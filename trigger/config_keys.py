@@ -161,7 +161,7 @@ SSH_KEYS = {
     "user": Key(value.user, "User to log in as; SSH's own default when not given."),
     "key": Key(value.path, "Private key file; SSH's own defaults when not given."),
     "known_hosts": Key(value.path, "File of known host keys; SSH's own defaults when not given."),
-    "engine": Key(value.choice("asyncssh"), "The SSH implementation."),
+    "engine": Key(value.choice("asyncssh", "openssh"), "The SSH implementation: asyncssh, or the system's own ssh."),
 }
 TLS_KEYS = {
     "ca_file": Key(value.path, "File of CA certificates that signed the controller's certificate."),

@@ -8,7 +8,7 @@ one host with a pattern: the host that a template such as `{host}-ipmi` would ne
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from yaml.nodes import Node, ScalarNode
@@ -16,9 +16,10 @@ from yaml.nodes import Node, ScalarNode
 from trigger import host_pattern, yaml_values
 from trigger.address import canonical
 from trigger.config_file import Entry
-from trigger.yaml_nodes import Branch, Problem, Problems
+from trigger.yaml_nodes import Branch, Problem, Problems, collector_off
 
 _BMC_PORTS = frozenset({0, 443, 623})  # 0: the driver's own
+_SEARCHES = 16  # hosts asked for, before an index of all 10,000 is cheaper than searching their texts
 _MAYBE_IPV6 = r"[0-9a-f.]*:[0-9a-f:.]*:[0-9a-f:.]*"
 
 Defaults = dict[str, Branch]
@@ -86,19 +87,52 @@ def share(one: Claim, one_host: str, other: Claim, other_host: str) -> bool:
     return not all(systems) or systems[0] == systems[1]
 
 
-def shared_with_others(host: str, entry: Entry, others: Iterable[Entry], defaults: Defaults) -> Iterator[Problem]:
-    """Yield a problem for each controller of `host` (in `entry`) that an entry of `others` has as well."""
-    mine = claims_of(entry, defaults)
-    wanted = {claim.place(host)[0] for claim in mine}
-    default_address = _text(defaults["address"].node) if "address" in defaults else ""
-    for other in others:
-        if not _may_claim(other, wanted, default_address):
-            continue
-        for claim in claims_of(other, defaults):
-            for own in mine:
-                for other_host in _hosts_at(claim, other, own.place(host)[0]):
-                    if other_host != host and share(own, host, claim, other_host):
-                        yield own.problem(host, claim, other_host)
+class Neighbours:
+    """Finds the other hosts of a configuration that share a controller with one. Safe to share between threads."""
+
+    def __init__(self, entries: Sequence[Entry], defaults: Defaults) -> None:
+        self._entries = entries
+        self._defaults = defaults
+        self._default_address = _text(defaults["address"].node) if "address" in defaults else ""
+        self._asked = 0
+        self._by_address: dict[str, list[Entry]] | None = None
+
+    def problems(self, host: str, own: Sequence[Entry]) -> Iterator[Problem]:
+        """Yield a problem for each controller of `host` that another entry than those of `own` has as well."""
+        mine = claims_of(own[0], self._defaults)
+        excluded = set(map(id, own))
+        for other in self._near({claim.place(host)[0] for claim in mine}):
+            if id(other) in excluded:
+                continue
+            for claim in claims_of(other, self._defaults):
+                for one in mine:
+                    for other_host in _hosts_at(claim, other, one.place(host)[0]):
+                        if other_host != host and share(one, host, claim, other_host):
+                            yield one.problem(host, claim, other_host)
+
+    def _near(self, addresses: set[str]) -> list[Entry]:
+        """Return the entries that may name one of the addresses.
+
+        For a fire the texts are searched, which composes next to nothing; who asks for many hosts gets an index.
+        """
+        self._asked += 1
+        if self._asked <= _SEARCHES:
+            return [entry for entry in self._entries if _may_claim(entry, addresses, self._default_address)]
+        if self._by_address is None:
+            self._by_address = self._index()
+        near = [entry for address in addresses for entry in self._by_address.get(address, ())]
+        return [*near, *self._by_address.get("", ())]
+
+    def _index(self) -> dict[str, list[Entry]]:
+        """Return the entries of one host by address, and the patterns under ""."""
+        index: dict[str, list[Entry]] = {}
+        with collector_off():
+            for entry in self._entries:
+                patterns = host_pattern.is_pattern(entry.key)
+                places = {"" if patterns else c.place(entry.key)[0] for c in claims_of(entry, self._defaults)}
+                for place in places:
+                    index.setdefault(place, []).append(entry)
+        return index
 
 
 def _may_claim(entry: Entry, wanted: set[str], default_address: str) -> bool:
@@ -119,8 +153,11 @@ def _hosts_at(claim: Claim, entry: Entry, address: str) -> Iterator[str]:
         pattern = host_pattern.parse(entry.key)
     except host_pattern.PatternError:
         return
-    parts = claim.address.lower().rstrip(".").split("{host}")
-    if len(parts) == 1 or ":" in claim.address:
+    template = claim.address if claim.address.startswith("/") else claim.address.lower().rstrip(".")
+    parts = template.split("{host}")
+    if len(parts) == 1 and claim.place("")[0] != address:
+        return
+    if len(parts) == 1 or ":" in template:
         yield from (host for host in pattern.names() if claim.place(host)[0] == address)
         return
     length, rest = divmod(len(address) - sum(map(len, parts)), len(parts) - 1)

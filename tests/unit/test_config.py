@@ -314,6 +314,16 @@ def test_ten_thousand_hosts_written_out(tmp_path: Path) -> None:
     assert taken < 1.0, "a host among 10,000 written out is to be found in a second"
 
 
+def test_every_host_of_a_fleet_written_out(tmp_path: Path) -> None:
+    """An audit asks for all of them: the time of one host must not grow with the fleet."""
+    file = tmp_path / "config.yaml"
+    file.write_text(written_out(2_000))
+    found = load(file)
+    begin = time.process_time()
+    assert len([found.host(name) for name in found.host_names()]) == 2_000
+    assert time.process_time() - begin < 8.0, "2,000 hosts that each search 2,000 texts would take 20 s"
+
+
 def test_a_pattern_of_ten_thousand_hosts_is_not_expanded(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(textwrap.dedent(ISSUE).replace("[01-48]", "[000000-999999]"))

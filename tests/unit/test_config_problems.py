@@ -288,7 +288,7 @@ HOSTS = [
     (
         "hosts: {server42: {ssh: {engine: openshh, port: no}}}",
         [
-            "1: hosts.server42.ssh.engine: is 'openshh', which is not known; write asyncssh",
+            "1: hosts.server42.ssh.engine: is 'openshh', which is not known; did you mean 'openssh'?",
             "1: hosts.server42.ssh.port: must be a whole number from 1 to 65535; YAML reads 'no' as true or false; "
             "write it as a plain decimal number",
         ],

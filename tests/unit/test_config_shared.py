@@ -96,6 +96,32 @@ def test_two_controllers_of_one_host_may_share_an_address(tmp_path: Path) -> Non
     assert len(found.host("one").controllers) == 2
 
 
+def test_the_index_of_many_hosts_finds_what_the_search_finds(tmp_path: Path) -> None:
+    lines = [f'  "s[{n}1-{n}2]": {{controllers: [{{driver: ipmi, address: "{{host}}-x"}}]}}' for n in range(1, 9)]
+    lines += [f"  t{n}: {{controllers: [{{driver: ipmi, address: t{n % 20}-x}}]}}" for n in range(1, 30)]
+    lines += ["  odd: {controllers: [{driver: ipmi, address: S41-x}]}"]
+    found = config(tmp_path, "hosts:\n" + "\n".join(lines) + "\n")
+
+    def refused() -> dict[str, str]:
+        said = {}
+        for name in found.host_names():
+            try:
+                found.host(name)
+            except ConfigError as error:
+                said[name] = str(error)
+        return said
+
+    searched = {}
+    for name in found.host_names():  # a new configuration for each, so that none gets to the index
+        try:
+            load(tmp_path / "config.yaml").host(name)
+        except ConfigError as error:
+            searched[name] = str(error)
+    assert {"t1", "t21", "odd", "s41"} <= searched.keys()
+    refused()
+    assert refused() == searched
+
+
 def test_a_pattern_against_a_host(tmp_path: Path) -> None:
     found = config(
         tmp_path,

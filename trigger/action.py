@@ -10,9 +10,8 @@ import shlex
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from trigger.clock import Clock, SystemClock
 from trigger.display import People, print_json
@@ -38,8 +37,7 @@ if TYPE_CHECKING:
     from trigger.config import Config
 
 
-@dataclass(frozen=True, slots=True)
-class Choices:
+class Choices(NamedTuple):
     """The options of a command that fires, as parsed."""
 
     action: str
@@ -78,7 +76,7 @@ def _act(host_name: str, choices: Choices, clock: Clock, people: People) -> int:
     from trigger.config import load
 
     config = load(choices.config)
-    host = _host(config, host_name, choices)
+    host = find_host(config, host_name, choices)
     state = StateFolder.choose(config.state_dir)
     if state.private:
         _note(f"state folder {state.path}: runs of other users are not seen")
@@ -92,7 +90,7 @@ def _act(host_name: str, choices: Choices, clock: Clock, people: People) -> int:
         dump_target=known.dump_target,
         addresses=resolve_all(controller.address for controller in host.controllers),
     )
-    around = Surroundings(state, clock, _answers(host), config.dump_stores)
+    around = Surroundings(state, clock, answers_of(host), config.dump_stores)
     wish = Wish(_command(host_name, choices), choices.confirm, choices.overrides, choices.reason)
     _check_reason(wish)
     if choices.dry_run:
@@ -159,7 +157,8 @@ def _broken(host: str, outcome: str, error: Exception) -> Finished:
     )
 
 
-def _host(config: Config, name: str, choices: Choices) -> Host:
+def find_host(config: Config, name: str, choices: Choices) -> Host:
+    """Return the host, with the controller that --controller names. Raises ConfigError."""
     if not choices.ad_hoc:
         for warning in config.warnings_for(name):
             _note(warning)
@@ -168,11 +167,14 @@ def _host(config: Config, name: str, choices: Choices) -> Host:
 
     controller = ad_hoc_controller(choices.ad_hoc)
     if name in config:
+        from dataclasses import replace
+
         return replace(config.host(name), controllers=(controller,))
     return Host(name=name, controllers=(controller,), where="--controller")
 
 
-def _answers(host: Host) -> Callable[[Controller], Answers]:
+def answers_of(host: Host) -> Callable[[Controller], Answers]:
+    """Return where the passwords of the host's controllers come from; each is asked for once."""
     from trigger.secrets import ControllerSecrets, ask_on_terminal
 
     ask = ask_on_terminal if sys.stdin.isatty() and sys.stderr.isatty() else None
@@ -219,7 +221,7 @@ def _planned(plan: Plan, wish: Wish) -> Planned:
 
 def _command(host: str, choices: Choices) -> str:
     """Return the command that was typed, quoted, for the next step of a refusal."""
-    words = ["trigger", choices.action, host]
+    words = ["trigger", "sysrq", host, "c"] if choices.action == "sysrq-c" else ["trigger", choices.action, host]
     for option, value in (
         ("--config", choices.config),
         ("--via", choices.via),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 import click
 
@@ -53,7 +52,7 @@ def ask(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> Wish:
             next_step="Run the same command again and type the host's name.",
         )
     reason = wish.reason or ("accepted on the terminal" if rules else "")
-    return replace(wish, confirmed_by=name, accepted=tuple({*wish.accepted, *rules}), reason=reason)
+    return wish._replace(confirmed_by=name, accepted=tuple({*wish.accepted, *rules}), reason=reason)
 
 
 def _print_plan(plan: Plan) -> None:

@@ -2,22 +2,22 @@
 
 A run is a fold over its events; there is no other state. Every value is plain JSON. Names and fields are an
 interface (docs/events.md): fields are added, never renamed. Texts are harmless already (trigger/text.py).
+
+They are named tuples: a dataclass costs ten times as much to define, and a fire defines them all between Enter and
+the request (docs/decisions/0006).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """What would be done: the routes in order, each `{controller, driver, address, request}`."""
 
-    kind: ClassVar[str] = "Planned"
     action: str
     routes: tuple[Mapping[str, str], ...]
     deadline_s: float
@@ -26,11 +26,9 @@ class Planned:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
+class Probed(NamedTuple):
     """What one controller said before the fire. `error` is empty when it could be used."""
 
-    kind: ClassVar[str] = "Probed"
     controller: str
     uuid: str = ""
     serial: str = ""
@@ -40,11 +38,9 @@ class Probed:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Guarded:
+class Guarded(NamedTuple):
     """The guard's word: `go`, with the rules that were overridden, or the rule that refused and why."""
 
-    kind: ClassVar[str] = "Guarded"
     go: bool
     rule: str = ""
     message: str = ""
@@ -53,11 +49,9 @@ class Guarded:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Firing:
+class Firing(NamedTuple):
     """The intent, on disk before the request leaves. `deadline_at` is in seconds since the epoch."""
 
-    kind: ClassVar[str] = "Firing"
     controller: str
     driver: str
     address: str
@@ -67,32 +61,26 @@ class Firing:
     boot_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fired:
+class Fired(NamedTuple):
     """What became of the request: accepted, refused or unknown. `answer` is the controller's, in words."""
 
-    kind: ClassVar[str] = "Fired"
     controller: str
     outcome: str
     answer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(NamedTuple):
     """Something seen while watching. `grade` is proof, strong or weak; `phase` as in trigger/watch/phases.py."""
 
-    kind: ClassVar[str] = "Observed"
     phase: str
     source: str
     grade: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class DumpFound:
+class DumpFound(NamedTuple):
     """The state of the dump at its target: waiting, writing, landed, verified, incomplete, failed, unreadable."""
 
-    kind: ClassVar[str] = "DumpFound"
     state: str
     path: str = ""
     size: int = 0
@@ -104,11 +92,9 @@ class DumpFound:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """The end of a run. `sent` is yes, no or maybe; `safe_to_power_cycle` is yes, no or unknown."""
 
-    kind: ClassVar[str] = "Finished"
     exit_code: int
     sent: str
     text: str
@@ -121,14 +107,14 @@ class Finished:
 
 Event = Planned | Probed | Guarded | Firing | Fired | Observed | DumpFound | Finished
 
-_BY_KIND: dict[str, type[Any]] = {
-    cls.kind: cls for cls in (Planned, Probed, Guarded, Firing, Fired, Observed, DumpFound, Finished)
+BY_NAME: dict[str, type[Any]] = {
+    cls.__name__: cls for cls in (Planned, Probed, Guarded, Firing, Fired, Observed, DumpFound, Finished)
 }
 
 
 def to_json(event: Event) -> dict[str, Any]:
     """Return the event's fields with its kind under `event`."""
-    return {"event": event.kind, **asdict(event)}
+    return {"event": type(event).__name__, **event._asdict()}
 
 
 def from_json(data: Mapping[str, Any]) -> Event | None:
@@ -137,11 +123,10 @@ def from_json(data: Mapping[str, Any]) -> Event | None:
     Unknown fields are passed over, so that an older program reads a newer journal. Raises ValueError when a
     known kind lacks a field.
     """
-    cls = _BY_KIND.get(str(data.get("event")))
+    cls = BY_NAME.get(str(data.get("event")))
     if cls is None:
         return None
-    known = {field.name for field in fields(cls)}
-    values = {key: _frozen(value) for key, value in data.items() if key in known}
+    values = {key: _frozen(value) for key, value in data.items() if key in cls._fields}
     try:
         event: Event = cls(**values)
     except TypeError as error:

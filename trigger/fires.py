@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from trigger.events import Finished, Fired, Firing, Observed
 from trigger.journal import Line, read_journal
@@ -20,8 +20,7 @@ from trigger.state import JOURNAL, StateFolder
 LONGEST_FIRE_S = 7 * 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class OpenFire:
+class OpenFire(NamedTuple):
     """One shot whose end is not known. `outcome` is "" when the program died before it could say."""
 
     host: str
@@ -96,7 +95,7 @@ def _opened(line: Line, event: Firing) -> OpenFire:
 
 
 def _with_outcome(fire: OpenFire, outcome: str) -> OpenFire:
-    return replace(fire, outcome=outcome)
+    return fire._replace(outcome=outcome)
 
 
 def _recently_written(state: StateFolder, now: float) -> list[str]:

@@ -7,7 +7,7 @@ its rule is among the accepted ones (`--override RULE`, or the host's name typed
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from trigger.driver import Identity, Power, Probe
 from trigger.errors import GuardRefused, NotReady, TriggerError
@@ -26,16 +26,14 @@ OVERRIDABLE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Liveness:
+class Liveness(NamedTuple):
     """What the host's SSH port did: banner (alive), silent (connected, said nothing), closed, unknown."""
 
     state: str = "unknown"
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """Everything the guard judges by.
 
     `expected` is who the host should be, from the record or written by its owner; `confirmed_by` is what
@@ -49,13 +47,12 @@ class Facts:
     expected: tuple[Identity, ...]
     confirmed_by: str = ""
     not_ready: tuple[str, ...] = ()
-    liveness: Liveness = field(default_factory=Liveness)
+    liveness: Liveness = Liveness()
     open_fires: tuple[OpenFire, ...] = ()
     protected: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One rule that has something to say. `code` is the exit code when it refuses."""
 
     rule: str

@@ -11,9 +11,8 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from trigger.clock import Clock
 from trigger.errors import GuardRefused
@@ -25,8 +24,7 @@ TAIL_BYTES = 4 << 20
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of a journal: the envelope, and the event, which is None for a kind of a newer version."""
 
     run: str

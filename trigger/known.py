@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from trigger.driver import Identity
 from trigger.host import Host
@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from trigger.config import Config
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """Empty without a record. `routes` maps a controller's name to what its last probe learned."""
 
     present: bool = False
-    routes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    identities: Mapping[str, Identity] = field(default_factory=dict)
+    routes: Mapping[str, Mapping[str, object]] = MappingProxyType({})
+    identities: Mapping[str, Identity] = MappingProxyType({})
     not_ready: tuple[str, ...] = ()
     boot_id: str = ""
     hostname: str = ""

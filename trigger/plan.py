@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from trigger.errors import ConfigError
 from trigger.host import Controller, Host
@@ -22,21 +22,20 @@ ANSWER_DEADLINE_S = 10.0
 
 # Two names for one controller share its address. A port that is not the driver's own is a forwarder in front of
 # several controllers, so that it tells them apart.
-_DEFAULT_PORTS = {"ipmi": 623, "redfish": 443, "ilo": 443, "drac": 443}
+_DEFAULT_PORTS = {"ipmi": 623, "redfish": 443, "ilo": 443, "drac": 443, "telnet": 23}
 
-ACTIONS = {"nmi": "send_nmi"}
+# action -> the method of the driver that does it; sysrq-c is trigger/sysrq_crash.py around `open_console`.
+ACTIONS = {"nmi": "send_nmi", "sysrq": "open_console", "sysrq-c": "send_sysrq_crash"}
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """One controller, and the ability of its driver that the action needs (a method's name)."""
 
     controller: Controller
     ability: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """An action on one host: routes in order, deadline in seconds from the fire, target of the dump, lock keys."""
 
     action: str

@@ -7,7 +7,8 @@ never after accepted or unknown.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from trigger.clock import Clock, Deadline
 from trigger.driver import Answers, Driver, DriverOptions, Identity, Probe
@@ -26,8 +27,7 @@ from trigger.text import harmless, without_secrets
 from trigger.watch.liveness import LivenessProbe
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What the operator said: the command as typed, the confirmation, the overrides and their reason."""
 
     command: str
@@ -36,26 +36,23 @@ class Wish:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What a shot needs from outside: state, clock, where passwords come from, how dump targets are read."""
 
     state: StateFolder
     clock: Clock
     answers: Callable[[Controller], Answers]
-    dump_stores: Mapping[str, str] = field(default_factory=dict)
+    dump_stores: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Shot:
+class Shot(NamedTuple):
     """What became of the request, and when it left (seconds since the epoch)."""
 
     outcome: str
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(NamedTuple):
     """What a look at the first usable route showed; `request` is what would be sent, "" when none was looked at."""
 
     findings: tuple[Finding, ...]
@@ -64,8 +61,7 @@ class Survey:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A route whose controller answered: the driver holds the connection that will fire."""
 
     route: Route
@@ -218,8 +214,9 @@ class _Attempt:
     def _driver(self, route: Route) -> Driver:
         controller = route.controller
         cls = load_driver(controller.driver)
-        if not callable(getattr(cls, route.ability, None)):
-            able = next(name for name, method in ABILITIES.items() if method == route.ability)
+        ability = "open_console" if route.ability == "send_sysrq_crash" else route.ability
+        if not callable(getattr(cls, ability, None)):
+            able = next(name for name, method in ABILITIES.items() if method == ability)
             raise ConfigError(
                 f"{controller.name}: driver {controller.driver!r} has no {able}. Nothing was sent.",
                 next_step="trigger drivers shows what each can do.",
@@ -231,7 +228,16 @@ class _Attempt:
             accept_new="tls-changed" in self.wish.accepted,
             clock=self.around.clock,
         )
-        return cls(controller, options)
+        driver = cls(controller, options)
+        return driver if ability == route.ability else self._by_console(driver)
+
+    def _by_console(self, driver: Driver) -> Driver:
+        """Return `driver` with its console as the button, recorded where there is a run to record for."""
+        from trigger.recording import Recording
+        from trigger.sysrq_crash import CrashByConsole
+
+        state, host, run, clock = self.around.state, self.plan.host.name, self._run, self.around.clock
+        return CrashByConsole(driver, None if run is None else lambda: Recording(state, host, run.id, clock))
 
     def _emit(self, event: Event) -> None:
         if self._run is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from trigger.events import Finished
 
@@ -12,8 +12,7 @@ SAME_BOOT_PROOF_S = 20.0
 NO_DUMP_GRACE_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """What was seen since the shot.
 
     `outcome` is accepted or unknown. `dump` is the state of the target (trigger/post/landing.py), `dump_path` what

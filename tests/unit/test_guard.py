@@ -22,7 +22,7 @@ FIRE = OpenFire("server42", "r1", "ipmi", "ipmi", "192.0.2.7", (), 1.0, 2.0, "un
 
 
 def with_probe(**changes: object) -> Facts:
-    return replace(READY, probe=replace(READY.probe, **changes))  # type: ignore[arg-type]
+    return READY._replace(probe=replace(READY.probe, **changes))  # type: ignore[arg-type]
 
 
 def test_a_hung_host_with_a_record_goes() -> None:
@@ -32,19 +32,19 @@ def test_a_hung_host_with_a_record_goes() -> None:
 @pytest.mark.parametrize(
     ("facts", "rule", "code", "overridable"),
     [
-        (replace(READY, open_fires=(FIRE,)), "open-fire", 5, False),
+        (READY._replace(open_fires=(FIRE,)), "open-fire", 5, False),
         (with_probe(identity=Identity(uuid=OTHER)), "identity-mismatch", 5, False),
-        (replace(READY, confirmed_by=OTHER), "identity-mismatch", 5, False),
-        (replace(READY, confirmed_by="server43"), "identity-mismatch", 5, False),
+        (READY._replace(confirmed_by=OTHER), "identity-mismatch", 5, False),
+        (READY._replace(confirmed_by="server43"), "identity-mismatch", 5, False),
         (with_probe(power=Power.OFF), "power-off", 4, False),
         (with_probe(not_ready="still in POST"), "power-off", 4, False),
-        (replace(READY, protected=True), "protected", 5, True),
-        (replace(READY, liveness=Liveness("banner")), "alive", 5, True),
-        (replace(READY, has_record=False), "no-record", 5, True),
-        (replace(READY, expected=()), "identity-unproved", 5, True),
+        (READY._replace(protected=True), "protected", 5, True),
+        (READY._replace(liveness=Liveness("banner")), "alive", 5, True),
+        (READY._replace(has_record=False), "no-record", 5, True),
+        (READY._replace(expected=()), "identity-unproved", 5, True),
         (with_probe(identity=Identity()), "identity-unproved", 5, True),
         (with_probe(identity=Identity(uuid="0" * 32)), "identity-unproved", 5, True),
-        (replace(READY, not_ready=("kdump is not loaded",)), "not-ready", 4, True),
+        (READY._replace(not_ready=("kdump is not loaded",)), "not-ready", 4, True),
         (with_probe(nmi_allowed=False), "not-listed", 5, True),
     ],
 )
@@ -61,7 +61,7 @@ def test_each_rule_refuses(facts: Facts, rule: str, code: int, overridable: bool
 
 
 def test_the_command_that_would_go_on_names_every_missing_override() -> None:
-    facts = replace(READY, has_record=False, liveness=Liveness("banner"))
+    facts = READY._replace(has_record=False, liveness=Liveness("banner"))
     error = refusal(judge(facts), (), "trigger nmi server42 --confirm server42", "")
     assert error is not None
     assert error.next_step == (
@@ -70,7 +70,7 @@ def test_the_command_that_would_go_on_names_every_missing_override() -> None:
 
 
 def test_a_rule_that_cannot_be_overridden_prints_no_override() -> None:
-    facts = replace(READY, has_record=False, open_fires=(FIRE,))
+    facts = READY._replace(has_record=False, open_fires=(FIRE,))
     error = refusal(judge(facts), OVERRIDABLE, "trigger nmi server42", "x")
     assert error is not None
     assert "--override" not in error.next_step
@@ -91,4 +91,4 @@ def test_every_byte_order_of_a_guid_is_the_same_machine(reported: str) -> None:
 
 
 def test_a_serial_number_may_confirm() -> None:
-    assert judge(replace(READY, confirmed_by="CZ1234", expected=())) == ()
+    assert judge(READY._replace(confirmed_by="CZ1234", expected=())) == ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from trigger.clock import Clock, Deadline
 from trigger.errors import TriggerError, Unreachable
@@ -153,11 +153,10 @@ class _Follower:
         reason = state.reason if state.state is not State.VERIFIED else ""
         found = DumpFound(state.state.value, self._shown(state.path), state.bytes, text=harmless(reason))
         if look is not None:
-            found = replace(found, panic=look.panic)
+            found = found._replace(panic=look.panic)
         if facts is None:
             return found
-        return replace(
-            found,
+        return found._replace(
             format=facts.described(),
             complete=facts.complete.value,
             release=harmless(facts.release),

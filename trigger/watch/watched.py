@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from trigger.host import Host
 from trigger.known import Known
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from trigger.post.landing import Baseline
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(NamedTuple):
     """One shot. `outcome` is accepted or unknown; times are seconds since the epoch; `until` as in the options.
 
     `baseline` is what lay at the target before the shot, None when nobody could look. `dump_stores` maps what
@@ -29,4 +28,4 @@ class Watched:
     deadline_at: float
     until: str = "verified"
     baseline: Baseline | None = None
-    dump_stores: Mapping[str, str] = field(default_factory=dict)
+    dump_stores: Mapping[str, str] = MappingProxyType({})

@@ -15,7 +15,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -223,7 +222,7 @@ def export_record(directory: Path, record: Record) -> None:
 
 def _write(folder: int, record: Record, shown: str) -> None:
     data = json.dumps(_plain(record), sort_keys=True).encode() + b"\n"
-    temporary = f".{FILE_NAME}.{secrets.token_hex(6)}"
+    temporary = f".{FILE_NAME}.{os.urandom(6).hex()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:

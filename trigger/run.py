@@ -7,7 +7,6 @@ disk, a closed pipe or a broken display costs a line of output, never the run.
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,7 @@ Listener = Callable[[Line], None]
 
 def new_run_id(clock: Clock) -> str:
     """Return an id that sorts by time and is unique: 20261123T034501-1f2e3d."""
-    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(clock.time())) + "-" + secrets.token_hex(3)
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(clock.time())) + "-" + os.urandom(3).hex()
 
 
 def actor() -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from drivers.ipmi_opening import defer_other_interfaces, resolve, send_opening
 from trigger.clock import Deadline
-from trigger.driver import Accepted, Driver, EventLogEntry, Identity, Power, Probe
+from trigger.driver import Accepted, Console, Driver, EventLogEntry, Identity, Power, Probe
 from trigger.errors import ConfigError, DriverError, OutcomeUnknown, Refused
 
 if TYPE_CHECKING:
@@ -194,6 +194,12 @@ class IpmiDriver(Driver):
                 f"{self._label} does not tell its power state (completion code {reply[0]:#04x})",
             )
         return (Power.ON if reply[1] & 0x01 else Power.OFF), ""
+
+    def open_console(self, deadline: Deadline, *, steal: bool = False) -> Console:
+        """Open serial-over-LAN in an RMCP+ session of its own; see `HasConsole.open_console`."""
+        from drivers.ipmi_sol import open_sol
+
+        return open_sol(self.controller, self.options.secrets, deadline, steal=steal)
 
     def _judge(self, code: int) -> Accepted:
         """Return or raise what a completion code of the diagnostic interrupt means."""

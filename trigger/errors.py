@@ -7,6 +7,7 @@ TriggerError
 ├── DriverError (6)        unreachable, login failed, or refused by every route
 │   ├── LoginFailed        the controller did not let us in; nothing was sent
 │   ├── Unreachable        no answer before a login; nothing was sent
+│   ├── ConsoleBusy        somebody else has the console; they were not disturbed
 │   ├── Untrusted          unknown or changed certificate or host key; nobody logged in
 │   └── Refused            the controller proved that it did nothing
 ├── OutcomeUnknown (7)     the request left, no answer, nothing was seen until the deadline
@@ -86,6 +87,10 @@ class LoginFailed(DriverError):
     def __init__(self, message: str, *, rejected: bool = False, next_step: str = "") -> None:
         super().__init__(message, next_step=next_step)
         self.rejected = rejected
+
+
+class ConsoleBusy(DriverError):
+    """Somebody else has the console, and was not disturbed. The message names them where the controller tells."""
 
 
 class Refused(DriverError):

@@ -11,7 +11,7 @@ and its name is found when a configuration uses it. A name that two packages cla
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from trigger.driver import Driver
 from trigger.errors import ConfigError
@@ -22,6 +22,7 @@ OURS = {
     "redfish": "drivers.redfish:RedfishDriver",
     "ilo": "drivers.ilo:IloDriver",
     "drac": "drivers.drac:DracDriver",
+    "telnet": "drivers.telnet:TelnetDriver",
 }
 QUIRKS = "drivers.quirks:quirks_table"
 QUIRK_COLUMNS = ("driver", "vendor", "generation", "firmware", "differs", "source")
@@ -34,8 +35,7 @@ ABILITIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(NamedTuple):
     """One driver as declared: its name, the class as `module:Class`, and the distribution that brings it."""
 
     name: str

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.post.sshd import Sshd, serve
-from trigger.clock import Deadline
+from trigger.clock import Deadline, FastClock
 from trigger.errors import ConfigError, DriverError, LoginFailed, Unreachable
 from trigger.host import Ssh
 from trigger.ssh import CommandFailed, HostKeyNotTrusted, close_sftp, connect_options, open_sftp, run
@@ -87,7 +87,10 @@ def test_the_config_file_gives_addresses_keys_and_known_hosts(sshd: Sshd) -> Non
     assert run(Ssh("server42"), "uptime", Deadline(10)) == "ran: uptime\n"
 
 
-def test_nothing_of_the_config_file_acts_for_the_other_side(sshd: Sshd) -> None:
+def test_nothing_of_the_config_file_acts_for_the_other_side(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "made up")
     config = Path.home() / ".ssh" / "config"
     config.write_text(
         "Host *\n  ForwardAgent yes\n  ForwardX11Trusted yes\n  SendEnv SECRET\n  SetEnv MORE=secret\n"
@@ -131,7 +134,7 @@ def test_each_filesystem_has_a_connection_of_its_own(sshd: Sshd, tmp_path: Path)
     """fsspec would hand out the dead one again."""
     (tmp_path / "root" / "hello").write_text("hello")
     for _ in range(2):
-        filesystem = open_sftp(sshd.ssh(), Deadline(10))
+        filesystem = open_sftp(sshd.ssh(), Deadline(10, FastClock()))  # the same arguments to the second
         assert [info["name"] for info in filesystem.ls("/", detail=True)] == ["/hello"]
         sshd.drop()
         close_sftp(filesystem)

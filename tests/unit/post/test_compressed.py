@@ -78,6 +78,14 @@ def test_the_last_bytes_inside(name: str, command: tuple[str, ...], size: int) -
     assert len(tail) == min(16, size) or size > 16
 
 
+def test_linked_lz4_blocks_whose_end_depends_on_what_was_not_read() -> None:
+    packed = compress(("lz4", "-9", "-B4", "-BD", "-c"), b"trigger " * 1_000_000)
+    with pytest.raises(TooMuch, match="refer to earlier ones"):
+        compressed.tail(Metered(BytesReader(packed)), "lz4")
+    once = compress(("lz4", "-9", "-B4", "-BD", "-c"), dump(60))
+    assert inspect(BytesReader(once), "dump").complete is Complete.YES
+
+
 def test_an_end_marker_that_lies_in_two_blocks_is_not_taken_for_missing() -> None:
     whole = dump()
     padding = -(len(whole) - 7) % 65_536

@@ -46,8 +46,9 @@ def test_a_kdump_killed_between_any_two_writes_is_never_complete(cycles: int) ->
     assert of(whole).complete is Complete.YES
 
 
-def test_a_kdump_cut_at_any_length_is_never_complete() -> None:
-    whole = vmcores.plain(vmcores.kdump_writes(vmcores.memory(40)))
+@pytest.mark.parametrize("status", [vmcores.ZLIB, 0])
+def test_a_kdump_cut_at_any_length_is_never_complete(status: int) -> None:
+    whole = vmcores.plain(vmcores.kdump_writes(vmcores.memory(40), status=status))
     for length in [*range(0, len(whole), 97), *range(len(whole) - 50, len(whole))]:
         assert of(whole[:length]).complete is not Complete.YES, length
 
@@ -139,6 +140,7 @@ def test_an_elf_core_of_more_than_65534_segments() -> None:
     section = struct.pack("<IIQQQQIIQQ", 0, 0, 0, 0, 0, 0, 0, count, 0, 0)
     data = header + struct.pack("<IIQQQQQQ", 1, 7, 64, 0, 0, 16, 16, 0) * count + section
     assert of(data).complete is Complete.YES
+    assert "all 70000 segments" in of(data).reason
     assert of(data[:-1]).complete is Complete.NO
 
 

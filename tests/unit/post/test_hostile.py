@@ -14,6 +14,7 @@ import struct
 import subprocess
 import time
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from trigger.post.facts import Complete
 from trigger.post.first_look import look
 from trigger.post.formats import inspect
 from trigger.post.landing import Baseline, Candidate, Entry, State, flat_candidate, judge, new_entries
-from trigger.post.reader import READ_LIMIT, BytesReader
+from trigger.post.reader import READ_LIMIT, BytesReader, Malformed, Metered, TooMuch
 from trigger.post.verify import Expectation, verify
 
 EXAMPLES = 200_000 if os.environ.get("TRIGGER_SOAK") else 10_000
@@ -89,6 +90,20 @@ class Endless:
         self.read += length
         data = self._head[offset : offset + length]
         return data + (self._filler * (length // len(self._filler) + 1))[: length - len(data)]
+
+
+def test_no_read_past_the_limit() -> None:
+    reader = Endless(b"", 1 << 40, b"x")
+    data = Metered(reader, 1_000_000)
+    data.exactly(500_000, 700_000)
+    with pytest.raises(TooMuch):
+        data.exactly(0, 300_000)
+    data.allow(100_000)
+    data.exactly(500_000, 100_000)
+    assert reader.read == data.spent <= 1_100_000
+    for offset, length in ((-1, 5), (5, -1), (1 << 40, 1)):
+        with pytest.raises(Malformed):
+            data.exactly(offset, length)
 
 
 mutations = st.lists(

@@ -109,6 +109,39 @@ def test_the_records_of_kernels_before_5_10_wrap_around(name: str) -> None:
     )
 
 
+def test_a_ring_buffer_that_has_wrapped_around() -> None:
+    """Eight descriptors and 64 bytes of text: record 9 does not fit behind record 8, and starts over at 0."""
+    memory = bytearray(4096)
+    ring, descs, infos, text = 64, 512, 1024, 2048
+    struct.pack_into("<Q", memory, 0, ring)
+    struct.pack_into("<IxxxxQQQQQIxxxxQ", memory, ring, 3, descs, infos, 10, 7, 10, 6, text)
+
+    def put(number: int, begin: int, end: int, words: bytes, state: int = 2) -> None:
+        at = descs + number % 8 * 24
+        struct.pack_into("<QQQ", memory, at, state << 62 | number, begin, end)
+        struct.pack_into("<QQH", memory, infos + number % 8 * 32, number, number * 10**9, len(words))
+        start = begin % 64 if end % 64 > begin % 64 else 0
+        struct.pack_into(f"<Q{len(words)}s", memory, text + start, number, words)
+
+    put(7, 64, 80, b"seven", state=3)  # its text was overwritten: the kernel marked it reusable
+    put(8, 80, 104, b"eight")
+    put(9, 104, 128 + 16, b"nine")
+    struct.pack_into("<QQQ", memory, descs + 2 * 24, 2 << 62 | 10, 1, 1)  # a record without text
+    info = {"SYMBOL(prb)": "0", "SIZE(prb_desc)": "24", "SIZE(printk_info)": "32"}
+    info |= {f"OFFSET({name})": str(offset) for name, offset in RING_OFFSETS.items()}
+    log = kernel_log.read(virtual(bytes(memory)), info)
+    assert log == "[    8.000000] eight\n[    9.000000] nine\n[    0.000000] \n"
+
+
+RING_OFFSETS = {
+    "printk_ringbuffer.desc_ring": 0, "prb_desc_ring.count_bits": 0, "prb_desc_ring.descs": 8,
+    "prb_desc_ring.infos": 16, "prb_desc_ring.head_id": 24, "prb_desc_ring.tail_id": 32, "atomic_long_t.counter": 0,
+    "printk_ringbuffer.text_data_ring": 48, "prb_data_ring.size_bits": 0, "prb_data_ring.data": 8,
+    "prb_desc.state_var": 0, "prb_desc.text_blk_lpos": 8, "prb_data_blk_lpos.begin": 0, "prb_data_blk_lpos.next": 8,
+    "printk_info.ts_nsec": 8, "printk_info.text_len": 16,
+}  # fmt: skip
+
+
 TEXT = (b"trigger nmi server42; " * 20)[:300]
 # What google/snappy and liblzo2 make of TEXT
 SNAPPY = "ac025474726967676572206e6d692073657276657234323b20fe1600fe1600fe1600fe1600561600"

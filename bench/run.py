@@ -46,7 +46,12 @@ def side_by_side(name: str, ours: Callable[[], float], theirs: Callable[[], floa
 def environment(folder: Path, config: Path) -> dict[str, str]:
     """Return a clean environment with a new state folder: an open fire would refuse the next shot."""
     state = Path(tempfile.mkdtemp(dir=folder))
-    return {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_STATE_HOME": str(state), "TRIGGER_CONFIG": str(config)}
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "XDG_STATE_HOME": str(state),
+        "TRIGGER_CONFIG": str(config),
+    }
 
 
 def bench_ipmi(folder: Path) -> None:

@@ -25,6 +25,8 @@ from trigger.errors import ConfigError, Unreachable, Untrusted
 from trigger.host import Controller
 
 MAX_BODY = 10 * 1024 * 1024
+# Of every request; Accept and OData-Version are DSP0266's, "Request headers".
+HEADERS = {"Accept": "application/json", "OData-Version": "4.0", "Accept-Encoding": "gzip", "User-Agent": "trigger"}
 # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED (openssl/x509_vfy.h).
 _EXPIRED = 10
 
@@ -124,6 +126,8 @@ class Connection:
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.close()
+        if self._sock is not None:
+            self._sock.close_now()
 
     def _alive(self) -> bool:
         return self._http is not None and self._http.sock is not None and self._sock is not None and self._sock.idle()

@@ -1,8 +1,7 @@
-"""One Redfish session on the redfish library, made safe for a request that may leave only once.
+"""One Redfish session: connect, judge the certificate, log in, ask, log out; nothing is ever sent twice.
 
-As it comes the library sends a POST up to eleven times, follows redirects with the token, verifies nothing,
-honours proxies and logs tokens (reference measurements: docs/drivers.md). Here it builds requests; every byte
-leaves through `drivers.redfish_connection.Connection`, mounted as its transport adapter.
+Requests are built by the redfish library (drivers/redfish_library.py), or without it where a record has prepared the
+fire; either way they leave through `drivers.redfish_connection.Connection`.
 
 Sources: DMTF DSP0266 1.20, sections "Session-based authentication", "Redfish session login authentication".
 """
@@ -11,19 +10,23 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from drivers.redfish_body import known_text, link, local_path, parse_object, said, said_location
-from drivers.redfish_connection import Answer, Connection, Lost, expiry
+from drivers.redfish_connection import HEADERS, Answer, Connection, Lost, expiry
 from trigger.clock import Deadline
 from trigger.driver import DriverOptions
 from trigger.errors import ConfigError, DriverError, LoginFailed, Unreachable
 from trigger.host import Controller
 from trigger.text import harmless
+
+if TYPE_CHECKING:
+    from drivers.redfish_library import LibraryClient
 
 SESSIONS = "/redfish/v1/SessionService/Sessions"
 ROOT = "/redfish/v1/"
@@ -46,12 +49,13 @@ class RedfishSession:
         )
         self.connection.closes_idle = options.known.get("closes_idle") is True
         self.url = self.connection.url
-        self.login = known_text(options.known, "login") or str(controller.options.get("login", ""))
+        self.login = str(controller.options.get("login", "")) or known_text(options.known, "login")
         self.sessions_uri = known_text(options.known, "sessions_uri") or SESSIONS
         self._options = options
         self._user = controller.user
         self._session_uri = ""
-        self._client: Any = None
+        self._authorization: dict[str, str] = {}
+        self._library: LibraryClient | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -69,22 +73,28 @@ class RedfishSession:
 
     def request(self, method: str, path: str, deadline: Deadline, body: Mapping[str, object] | None = None) -> Answer:
         """Send one request, once, as it is; raises Unreachable before it leaves, Lost after it may have."""
-        from redfish.rest.v1 import RetriesExhaustedError
-
         try:
-            response = self._client._rest_request(
-                path, method=method, body=None if body is None else dict(body),
-                allow_redirects=False, timeout=deadline, max_retry=0,
-            )  # fmt: skip
-        except RetriesExhaustedError as error:
-            cause = error.__cause__ or error
-            _log.info("%s %s%s: %s", method, self.url, path, cause)
-            if isinstance(cause, Lost | DriverError | ConfigError):
-                raise cause from None
-            raise Lost(f"{type(cause).__name__}: {cause}") from cause
-        answer: Answer = response._http_response.answer
+            headers = {**HEADERS, **self._authorization}
+            if self._library is not None:
+                answer = self._library.request(method, path, deadline, headers, body)
+            else:
+                answer = self._request_directly(method, path, deadline, headers, body)
+        except (Lost, DriverError) as error:
+            _log.info("%s %s%s: %s", method, self.url, path, error)
+            raise
         _log.info("%s %s%s: HTTP %d", method, self.url, path, answer.status)
         return answer
+
+    def _request_directly(
+        self, method: str, path: str, deadline: Deadline, headers: dict[str, str], body: Mapping[str, object] | None
+    ) -> Answer:
+        """Send what the library would send, header by header."""
+        data = None
+        if body is not None:
+            data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
+        elif method != "GET":
+            headers["Content-Length"] = "0"
+        return self.connection.exchange(method, path, headers, data, deadline)
 
     def get(self, path: str, deadline: Deadline) -> dict[str, Any]:
         """Return the resource at `path`; raises Unreachable, LoginFailed or DriverError with the URL in it."""
@@ -105,17 +115,19 @@ class RedfishSession:
         """Delete the session and close the connection; bounded to a second, raises nothing."""
         uri, self._session_uri = self._session_uri, ""
         with contextlib.suppress(Exception):
-            if uri and self._client is not None:
+            if uri:
                 self.request("DELETE", uri, Deadline(_CLOSE_S))
         self.connection.close()
-        if self._client is not None:
-            with contextlib.suppress(Exception):
-                self._client._session.close()
-                self._client.set_session_key(None)
-                self._client.set_authorization_key(None)
+        self._authorization = {}
 
     def _connect_and_load(self, deadline: Deadline) -> None:
-        """Connect while the library loads: loading takes longer than a TLS handshake with a distant controller."""
+        """Connect while the library loads, which takes longer than a TLS handshake with a distant controller.
+
+        With a record that knows the request, the library is not loaded at all.
+        """
+        if known_text(self.known, "reset_uri"):
+            self.connection.connect(deadline)
+            return
         failure: list[BaseException] = []
 
         def connect() -> None:
@@ -126,7 +138,9 @@ class RedfishSession:
 
         thread = threading.Thread(target=connect, daemon=True)
         thread.start()
-        self._client = _client(self.connection)
+        from drivers.redfish_library import LibraryClient
+
+        self._library = LibraryClient(self.connection)
         thread.join()  # every step of connecting ends with the deadline
         if failure:
             raise failure[0]
@@ -152,7 +166,7 @@ class RedfishSession:
             self._use_basic()
             return
         self.login = "session"
-        self._client.set_session_key(token)
+        self._authorization = {"X-Auth-Token": token}
         location = answer.headers.get("location", "")
         body = parse_object(answer.body) or {}
         path = urlsplit(location).path or str(body.get("@odata.id", ""))
@@ -200,7 +214,7 @@ class RedfishSession:
     def _use_basic(self) -> None:
         self.login = "basic"
         pair = f"{self._user}:{self._options.secrets.password()}".encode()
-        self._client.set_authorization_key("Basic " + base64.b64encode(pair).decode("ascii"))
+        self._authorization = {"Authorization": "Basic " + base64.b64encode(pair).decode("ascii")}
 
     def _rejected(self, answer: Answer) -> DriverError:
         where = f"{self.name}: {self.url}{self.sessions_uri}"
@@ -296,40 +310,3 @@ def _no_more_sessions(answer: Answer) -> bool:
     text = said(answer).lower()
     full = any(word in text for word in ("limit", "maximum", "exceed", "too many"))
     return answer.status in (400, 403, 409, 500, 503, 507) and "session" in text and full
-
-
-def _client(connection: Connection) -> Any:
-    """Return the library's client with every hole closed: one try, no redirects, no proxy, no netrc, our transport."""
-    import requests
-    from redfish.rest.v1 import HttpClient
-    from requests.adapters import BaseAdapter
-
-    class Adapter(BaseAdapter):
-        def send(self, request: Any, stream: bool = False, timeout: Any = None, *_: Any, **__: Any) -> Any:
-            body = request.body.encode() if isinstance(request.body, str) else None
-            headers = {name: str(value) for name, value in request.headers.items()}
-            answer = connection.exchange(str(request.method), request.path_url, headers, body, timeout)
-            response = requests.Response()
-            response.status_code, response.request, response.url = answer.status, request, str(request.url)
-            response.headers.update(answer.headers)
-            response._content, response._content_consumed = answer.body, True
-            response.answer = answer  # type: ignore[attr-defined]
-            return response
-
-        def close(self) -> None:
-            connection.close()
-
-    logging.getLogger("redfish.rest.v1").addFilter(_unprinted)
-    client = HttpClient(base_url=connection.url, timeout=0, max_retry=0, check_connectivity=False)
-    session = client._session
-    session.trust_env = False
-    session.get_redirect_target = lambda response: None  # there is nothing to follow, whatever Location says
-    session.headers["Accept-Encoding"] = "gzip"
-    session.adapters.clear()
-    session.mount("http://" if not connection.secure else "https://", Adapter())
-    return client
-
-
-def _unprinted(record: logging.LogRecord) -> bool:
-    """Keep the library silent: its debug log holds tokens, and passwords with a quote in them. Ours replaces it."""
-    return False

@@ -61,6 +61,10 @@ class TimedSocket:
             return False
         return False
 
+    def close_now(self) -> None:
+        """Close the socket, whoever still reads from it."""
+        self._sock.close()
+
     def close(self) -> None:
         """Close the socket once no response is being read from it: http.client closes as soon as headers say so."""
         self._closing = True

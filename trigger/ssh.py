@@ -87,9 +87,7 @@ def _known_hosts(ssh: Ssh) -> list[str] | bytes:
     import asyncssh
 
     try:
-        configured = asyncssh.SSHClientConnectionOptions(
-            host=ssh.host, config=(), client_keys=None
-        ).known_hosts
+        configured = asyncssh.SSHClientConnectionOptions(host=ssh.host, config=(), client_keys=None).known_hosts
     except (ValueError, OSError) as bad:
         raise ConfigError(f"~/.ssh/config cannot be used for {ssh.host}: {bad}") from None
     files = [str(name) for name in configured] if isinstance(configured, (list, tuple)) else []
@@ -114,9 +112,7 @@ def run(ssh: Ssh, command: str, deadline: Deadline, *, stdin: str = "", limit: i
             with contextlib.suppress(BrokenPipeError):  # it has ended already, without reading
                 process.stdin.write(stdin.encode())
                 process.stdin.write_eof()
-            out, err = await asyncio.gather(
-                _read_capped(process.stdout, limit), _read_capped(process.stderr, limit)
-            )
+            out, err = await asyncio.gather(_read_capped(process.stdout, limit), _read_capped(process.stderr, limit))
             await process.wait_closed()
             return out, err, process.exit_status
 
@@ -147,9 +143,7 @@ def open_sftp(ssh: Ssh, deadline: Deadline) -> Any:
     options = connect_options(ssh)
     try:
         # fsspec caches instances by their arguments: a dead connection would come back
-        return SSHFileSystem(
-            ssh.host, skip_instance_cache=True, timeout=max(0.05, deadline.left()), **options
-        )
+        return SSHFileSystem(ssh.host, skip_instance_cache=True, timeout=max(0.05, deadline.left()), **options)
     except Exception as error:
         raise explain(ssh, error) from error
 
@@ -260,9 +254,7 @@ class Shell:
 
         async def receive() -> bytes:
             try:
-                data: bytes = await asyncio.wait_for(
-                    self._process.stdout.read(65536), max(0.001, deadline.left())
-                )
+                data: bytes = await asyncio.wait_for(self._process.stdout.read(65536), max(0.001, deadline.left()))
             except TimeoutError:
                 return b""
             if not data:
@@ -333,9 +325,7 @@ def _client_of(peer: ShellPeer, seen: list[str]) -> type:
         def kbdint_auth_requested(self) -> str | None:
             return None if self.given else ""
 
-        async def kbdint_challenge_received(
-            self, name: str, instructions: str, lang: str, prompts: Any
-        ) -> Any:
+        async def kbdint_challenge_received(self, name: str, instructions: str, lang: str, prompts: Any) -> Any:
             if len(prompts) > 1:
                 return None
             return [await self._once() or ""] if prompts else []

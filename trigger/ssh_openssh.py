@@ -48,9 +48,7 @@ def run(ssh: Ssh, command: str, deadline: Deadline, *, stdin: str = "", limit: i
         typed.write(stdin.encode())
         typed.seek(0)
         try:
-            process = subprocess.Popen(
-                argv(ssh, command), stdin=typed, stdout=subprocess.PIPE, stderr=errors
-            )
+            process = subprocess.Popen(argv(ssh, command), stdin=typed, stdout=subprocess.PIPE, stderr=errors)
         except OSError as error:
             raise ConfigError(
                 f"ssh cannot be started: {error.strerror}.", next_step="Install OpenSSH's client."

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,6 +136,45 @@ def test_what_is_learned_is_plain_and_holds_no_secret(start: Start) -> None:
     assert learned["login"] == "session"
     assert learned["firmware"] == "2.13"
     assert not any(secret in json.dumps(learned) for secret in server.secrets())
+
+
+def as_sent(request: tuple[str, str], headers: dict[str, str]) -> tuple[object, ...]:
+    """Return a request without what differs from server to server: port, token, number of the session."""
+    own = ("x-auth-token", "host")
+    path = request[1].replace("Sessions/2", "Sessions/1")
+    return request[0], path, *sorted((name, value) for name, value in headers.items() if name not in own)
+
+
+def test_a_recorded_fire_sends_what_the_library_would(start: Start) -> None:
+    servers = start(), start()
+    known = {**probe(servers[0]).learned, "fingerprint_unique": True}
+    for server, record in zip(servers, ({}, known), strict=True):
+        server.requests.clear()
+        server.headers.clear()
+        with redfish(server, known=record) as driver:
+            driver.probe(Deadline(5))
+            driver.send_nmi(Deadline(5))
+    sent = [{as_sent(*each) for each in zip(server.requests, server.headers, strict=True)} for server in servers]
+    assert len(servers[1].requests) == 3  # login, POST, logout
+    assert sent[1] <= sent[0]
+    assert servers[0].bodies == servers[1].bodies
+
+
+def test_a_recorded_fire_does_not_load_the_library(start: Start) -> None:
+    server = start(login="no-token")
+    known = probe(server).learned
+    code = (
+        "import sys\n"
+        "from tests.drivers.test_redfish import Deadline, redfish\n"
+        "assert 'requests' not in sys.modules\n"
+        "from types import SimpleNamespace\n"
+        "from trigger.host import Tls\n"
+        f"with redfish(SimpleNamespace(port={server.port}), known={dict(known)!r}, tls=Tls()) as driver:\n"
+        "    driver.probe(Deadline(5)), driver.send_nmi(Deadline(5))\n"
+        "assert 'requests' not in sys.modules and 'redfish' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=Path(__file__).parents[2])
+    assert server.deliveries() == 1
 
 
 # What is sent

@@ -129,9 +129,7 @@ def test_unknown_keys_are_ignored(state: StateFolder) -> None:
         (plain(dump_targets=[{"baseline": 7}]), "no list in baseline"),
     ],
 )
-def test_a_record_that_cannot_be_understood_is_refused_by_name(
-    state: StateFolder, text: str, says: str
-) -> None:
+def test_a_record_that_cannot_be_understood_is_refused_by_name(state: StateFolder, text: str, says: str) -> None:
     path = place(state, text)
     with pytest.raises(ConfigError, match=says) as caught:
         find_record(state, "server42")

@@ -57,21 +57,14 @@ def run_to_the_end(tmp_path: Path, **switches: object) -> Path:
 
 
 def test_it_grows_its_dump_before_our_eyes_and_comes_back_in_a_new_boot(tmp_path: Path) -> None:
-    switches = changed(
-        Switches(ssh="banner", dump_seconds=1.0), {"crash_seconds": 0.02, "reboot_seconds": 0.02}
-    )
+    switches = changed(Switches(ssh="banner", dump_seconds=1.0), {"crash_seconds": 0.02, "reboot_seconds": 0.02})
     with SimulatedMachine(switches, tmp_path / "machine") as machine:
         before = machine.boot_id()
         assert machine.state() == "hung" and machine.dump() is None
         machine.crash()
-        until(
-            lambda: bool(list(machine.dump_dir.glob("127.0.0.1-*/vmcore-incomplete"))), "a vmcore-incomplete"
-        )
+        until(lambda: bool(list(machine.dump_dir.glob("127.0.0.1-*/vmcore-incomplete"))), "a vmcore-incomplete")
         growing = next(machine.dump_dir.glob("127.0.0.1-*/vmcore-incomplete"))
-        assert (
-            "Kernel panic - not syncing: NMI: Not continuing"
-            in (growing.parent / "vmcore-dmesg.txt").read_text()
-        )
+        assert "Kernel panic - not syncing: NMI: Not continuing" in (growing.parent / "vmcore-dmesg.txt").read_text()
         assert "kexec-dmesg.log" not in files(growing.parent)
         sizes: set[int] = set()
         with contextlib.suppress(FileNotFoundError):  # it has been renamed
@@ -171,9 +164,7 @@ def test_a_panic_without_a_crash_kernel(tmp_path: Path) -> None:
 
 
 def test_a_host_that_ignores_nmis_goes_on(tmp_path: Path) -> None:
-    with SimulatedMachine(
-        Switches(crash="never", ssh="banner", host="healthy"), tmp_path / "machine"
-    ) as machine:
+    with SimulatedMachine(Switches(crash="never", ssh="banner", host="healthy"), tmp_path / "machine") as machine:
         before = machine.boot_id()
         machine.crash()
         assert (machine.state(), machine.boot_id()) == ("healthy", before)
@@ -346,9 +337,7 @@ def test_it_does_not_outlive_whoever_started_it(tmp_path: Path) -> None:
         "machine = SimulatedMachine(Switches(ssh='banner'), Path(sys.argv[1]))\nmachine.start()\n"
         "print(machine.process_id, flush=True)\nos.kill(os.getpid(), 9)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "m"], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "m"], capture_output=True, text=True, timeout=60)
     child = Path(f"/proc/{int(done.stdout)}/cmdline")
     until(lambda: not child.exists() or b"trigger.simulated" not in child.read_bytes(), "the machine's end")
 
@@ -357,9 +346,7 @@ def test_many_at_a_time(tmp_path: Path) -> None:
     machines = [SimulatedMachine(Switches(ssh="banner"), tmp_path / str(number)) for number in range(8)]
     with contextlib.ExitStack() as all_of_them, ThreadPoolExecutor(8) as threads:
         list(threads.map(all_of_them.enter_context, machines))
-        assert (
-            len({machine.bmc_port for machine in machines} | {machine.ssh_port for machine in machines}) >= 8
-        )
+        assert len({machine.bmc_port for machine in machines} | {machine.ssh_port for machine in machines}) >= 8
         assert len({machine.guid for machine in machines}) == 8
 
 

@@ -111,9 +111,7 @@ def test_makedumpfile_reads_it(tmp_path: Path) -> None:
     records = vmcore.records(crash(), memory_pages=8192, dump_pages=200)
     (tmp_path / "flat").write_bytes(b"".join(vmcore.flattened(records)))
     with (tmp_path / "flat").open("rb") as flat:
-        subprocess.run(
-            [tool, "-R", tmp_path / "again"], stdin=flat, check=True, capture_output=True, timeout=60
-        )
+        subprocess.run([tool, "-R", tmp_path / "again"], stdin=flat, check=True, capture_output=True, timeout=60)
     assert (tmp_path / "again").read_bytes() == (tmp_path / "vmcore").read_bytes()
     command = [tool, "--dump-dmesg", str(tmp_path / "vmcore"), str(tmp_path / "dmesg")]
     subprocess.run(command, check=True, capture_output=True, timeout=60)

@@ -58,13 +58,7 @@ def test_an_unknown_or_changed_host_key_is_refused(sshd: Sshd, tmp_path: Path) -
         run(sshd.ssh(known_hosts=str(tmp_path / "empty")), "true", Deadline(10))
     with pytest.raises(HostKeyNotTrusted):
         run(sshd.ssh(known_hosts=""), "true", Deadline(10))
-    other = (
-        sshd.known_hosts.read_text().split()[0]
-        + " "
-        + "ssh-ed25519 "
-        + "AAAAC3NzaC1lZDI1NTE5AAAAI"
-        + "B" * 43
-    )
+    other = sshd.known_hosts.read_text().split()[0] + " " + "ssh-ed25519 " + "AAAAC3NzaC1lZDI1NTE5AAAAI" + "B" * 43
     (tmp_path / "changed").write_text(other + "\n")
     with pytest.raises(HostKeyNotTrusted):
         run(sshd.ssh(known_hosts=str(tmp_path / "changed")), "true", Deadline(10))
@@ -87,9 +81,7 @@ def test_the_config_file_gives_addresses_keys_and_known_hosts(sshd: Sshd) -> Non
     assert run(Ssh("server42"), "uptime", Deadline(10)) == "ran: uptime\n"
 
 
-def test_nothing_of_the_config_file_acts_for_the_other_side(
-    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_of_the_config_file_acts_for_the_other_side(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "made up")
     config = Path.home() / ".ssh" / "config"
     config.write_text(
@@ -142,10 +134,6 @@ def test_each_filesystem_has_a_connection_of_its_own(sshd: Sshd, tmp_path: Path)
 
 
 def test_asyncssh_is_imported_only_when_a_connection_is_made() -> None:
-    code = (
-        "import sys, trigger.ssh, trigger.post.poller, trigger.post.target; print('asyncssh' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
-    )
+    code = "import sys, trigger.ssh, trigger.post.poller, trigger.post.target; print('asyncssh' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout == "False\n"

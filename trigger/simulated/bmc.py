@@ -192,9 +192,7 @@ class SimulatedBmc(Bmc):  # type: ignore[misc]
             session.send_ipmi_response(code=self.switches.refuse)
             return
         if kind != "nmi":
-            session.send_ipmi_response(
-                code=INVALID_DATA_FIELD
-            )  # counted, and that is all: nobody may cut the power
+            session.send_ipmi_response(code=INVALID_DATA_FIELD)  # counted, and that is all: nobody may cut the power
             return
         if self.switches.power == "off":
             session.send_ipmi_response(code=NOT_IN_THIS_STATE)

@@ -100,9 +100,7 @@ class BmcSession(ServerSession):  # type: ignore[misc]
         self.uuiddata = self.bmc.guid_bytes()
         self.Rc = bytearray(os.urandom(16))
         name = bytes([self.rolem, len(self.username)]) + self.username
-        code = self._hmac(
-            self.kuid, self.clientsessionid, self.managedsessionid, self.Rm, self.Rc, self.uuiddata, name
-        )
+        code = self._hmac(self.kuid, self.clientsessionid, self.managedsessionid, self.Rm, self.Rc, self.uuiddata, name)
         message = bytearray([tag, OK, 0, 0]) + self.clientsessionid + self.Rc + self.uuiddata + code
         self.send_payload(message, constants.payload_types["rakp2"], retry=False)
 
@@ -115,9 +113,7 @@ class BmcSession(ServerSession):  # type: ignore[misc]
             self.bmc.counters["login_failed"] += 1
             return
         name = bytes([self.rolem, len(self.username)]) + self.username
-        if not hmac.compare_digest(
-            self._hmac(self.kuid, self.Rc, self.clientsessionid, name), bytes(data[8:])
-        ):
+        if not hmac.compare_digest(self._hmac(self.kuid, self.Rc, self.clientsessionid, name), bytes(data[8:])):
             self.bmc.counters["login_failed"] += 1
             refusal = bytearray([data[0], INVALID_INTEGRITY_CHECK, 0, 0]) + self.clientsessionid
             self.send_payload(refusal, constants.payload_types["rakp4"], retry=False)

@@ -107,9 +107,7 @@ def _log_buffer(memory: bytearray, crash: Crash) -> None:
             raise ValueError("the log is longer than its buffer")
         memory[_TEXT + position : _TEXT + position + len(block)] = block
         struct.pack_into("<QQQ", memory, _DESCS + number * 24, number | _FINALIZED, position, end)
-        struct.pack_into(
-            "<QQHBBI", memory, _INFOS + number * 88, number, int(seconds * 1e9), len(data), 0, 6, 0
-        )
+        struct.pack_into("<QQHBBI", memory, _INFOS + number * 88, number, int(seconds * 1e9), len(data), 0, 6, 0)
         position = end
     last = max(0, len(newest) - 1)
     struct.pack_into("<Q", memory, _RING, at + _RING + 8)
@@ -122,9 +120,7 @@ def vmcoreinfo(crash: Crash) -> bytes:
     """Return VMCOREINFO: what the kernel tells readers of its dump, as KEY=VALUE lines."""
     boot = crash.boot
     symbols = {"init_uts_ns": _UTS, "swapper_pg_dir": _TOP, "_stext": 0, "init_top_pgt": _TOP, "prb": _RING}
-    symbols["mem_map"] = (
-        _PAGE_ARRAY  # flat memory: makedumpfile begins with it, and --dump-dmesg reads no further
-    )
+    symbols["mem_map"] = _PAGE_ARRAY  # flat memory: makedumpfile begins with it, and --dump-dmesg reads no further
     lines = [f"OSRELEASE={boot.release}", f"BUILD-ID={boot.build_id}", f"PAGESIZE={PAGE}"]
     lines += [f"SYMBOL({name})={boot.stext + offset:x}" for name, offset in symbols.items()]
     lines += _LAYOUTS.split()

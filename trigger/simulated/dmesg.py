@@ -45,9 +45,7 @@ RSP: 0018:ffffc900004b7e38 EFLAGS: 00000202
 """
 
 
-def records(
-    release: str, hostname: str, uptime: float, panic: str = "NMI: Not continuing"
-) -> list[tuple[float, str]]:
+def records(release: str, hostname: str, uptime: float, panic: str = "NMI: Not continuing") -> list[tuple[float, str]]:
     """Return the log as (seconds since boot, line): a boot, a hang, and the panic at `uptime` seconds."""
     words = {"release": release, "hostname": hostname, "panic": panic}
     parts = ((_BOOT, 0.0, 0.031), (_HUNG, max(0.0, uptime - 120.0), 9.7), (_CRASH, uptime, 0.000_21))

@@ -40,9 +40,7 @@ def write_key(path: Path) -> str:
     key = Ed25519PrivateKey.generate()
     path.touch(mode=0o600)
     path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
     )
     public = key.public_key()
     line = public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
@@ -111,9 +109,7 @@ class SshPort:
     async def _options(self) -> asyncssh.SSHServerConnectionOptions | None:
         if self.switches.ssh == "banner":
             return None
-        await asyncio.to_thread(
-            importlib.import_module, "asyncssh"
-        )  # takes 0.2 s; the BMC must go on meanwhile
+        await asyncio.to_thread(importlib.import_module, "asyncssh")  # takes 0.2 s; the BMC must go on meanwhile
         import asyncssh
 
         return asyncssh.SSHServerConnectionOptions(

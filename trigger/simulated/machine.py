@@ -231,9 +231,7 @@ class SimulatedMachine:
         (`dump={"target": "auto"}`); None as a value takes the key away (`identity=None`, `ssh=None`).
         """
         entry = {**self.host_entry(**(controller or {})), **keys}
-        path.write_text(
-            config_text({name: {key: value for key, value in entry.items() if value is not None}})
-        )
+        path.write_text(config_text({name: {key: value for key, value in entry.items() if value is not None}}))
         return path
 
 

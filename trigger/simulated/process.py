@@ -114,9 +114,7 @@ class MachineProcess:
                 return self.status()
             case {"do": "switch", "switches": dict(switches)}:
                 self.use(changed(self.switches, switches))
-                if (
-                    "lose_replies" in switches
-                ):  # it counts from the next NMI; those lost from the last one are over
+                if "lose_replies" in switches:  # it counts from the next NMI; those lost from the last one are over
                     self.proxy.lose_replies(0)
             case {"do": "host", "state": "hung" | "healthy" | "dead" as state}:
                 await self.host.set_state(state)

@@ -85,9 +85,7 @@ class Switches:
 
     # The host, its crash and its dump
     host: str = field(default="hung", metadata=_about("state before the crash"))
-    ssh: str = field(
-        default="server", metadata=_about("a healthy host has a real SSH server, or a banner only")
-    )
+    ssh: str = field(default="server", metadata=_about("a healthy host has a real SSH server, or a banner only"))
     crash: str = field(default="dump", metadata=_about("what an NMI leads to"))
     style: str = field(default="rhel", metadata=_about("whose kdump writes"))
     release: str = field(default="", metadata=_about("kernel release; default: one of the style"))
@@ -96,9 +94,7 @@ class Switches:
     clock_skew: float = field(default=0.0, metadata=_about("how far the host's clock is ahead"))
     memory_pages: int = field(default=16384, metadata=_about("memory in pages of 4 KiB"))
     dump_pages: int = field(default=512, metadata=_about("pages that the dump holds"))
-    crash_seconds: float = field(
-        default=0.2, metadata=_about("from the NMI to the crash kernel's first file")
-    )
+    crash_seconds: float = field(default=0.2, metadata=_about("from the NMI to the crash kernel's first file"))
     dump_seconds: float = field(default=0.5, metadata=_about("how long the vmcore takes to write"))
     reboot_seconds: float = field(default=0.3, metadata=_about("from the last file until SSH answers"))
 

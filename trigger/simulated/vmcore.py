@@ -25,9 +25,7 @@ FLAT_END = struct.pack(">qq", -1, -1)
 """The last 16 bytes of a complete flattened dump."""
 
 
-def records(
-    crash: Crash, *, memory_pages: int, dump_pages: int, status: int = 0
-) -> Iterator[tuple[int, bytes]]:
+def records(crash: Crash, *, memory_pages: int, dump_pages: int, status: int = 0) -> Iterator[tuple[int, bytes]]:
     """Yield the dump of `crash` as (file offset, bytes), headers first, in the order of writing.
 
     `memory_pages` is the machine's memory and `dump_pages` how many of them the dump holds, both in 4 KiB pages;
@@ -109,9 +107,7 @@ def _notes(crash: Crash) -> bytes:
 
 def _note(name: bytes, kind: int, content: bytes) -> bytes:
     header = struct.pack("<III", len(name), len(content), kind)
-    return (
-        header + name.ljust(-(-len(name) // 4) * 4, b"\0") + content.ljust(-(-len(content) // 4) * 4, b"\0")
-    )
+    return header + name.ljust(-(-len(name) // 4) * 4, b"\0") + content.ljust(-(-len(content) // 4) * 4, b"\0")
 
 
 def _bitmap(numbers: Iterable[int], size: int) -> bytes:

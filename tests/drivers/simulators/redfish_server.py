@@ -52,7 +52,9 @@ class RedfishServer:
         self.tree, self.fault, self.login, self.zipped = tree, fault, login, zipped
         self.answer_delay_s = answer_delay_s
         self.requests: list[tuple[str, str]] = []
+        self.arrivals: list[float] = []  # of reset requests, on the monotonic clock
         self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
         self.sessions: dict[str, str] = {}
         self.deleted = 0
         self.connections = 0
@@ -151,6 +153,7 @@ class RedfishServer:
             headers[name.strip().lower()] = value.strip()
         body = reader.read(int(headers.get("content-length", 0)))
         self.requests.append((method, path))
+        self.headers.append(headers)
         time.sleep(self.answer_delay_s)
         return self._serve(sock, (method, path, headers, body))
 
@@ -162,6 +165,7 @@ class RedfishServer:
             return self._send(sock, 401, {"error": {"message": "Unauthorized"}})
         if method == "POST" and self._is_reset(path):
             self.bodies.append(body)
+            self.arrivals.append(time.monotonic())
             fault: Callable[[socket.socket, Request], bool] = getattr(
                 self, "_fault_" + self.fault.replace("-", "_"), self._fault_healthy
             )

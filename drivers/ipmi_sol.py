@@ -16,13 +16,13 @@ from typing import Any
 
 from trigger.clock import Deadline
 from trigger.driver import Answers, Console
-from trigger.errors import ConsoleBusy, DriverError, LoginFailed, TriggerError, Unreachable
+from trigger.errors import ConsoleBusy, DriverError, LoginFailed, Refused, TriggerError, Unreachable
 from trigger.host import Controller
 from trigger.text import harmless, without_secrets
 
 PORT = 623
-_BREAK_S = 5.0  # drivers/ipmi_sol_pyghmi.py waits 4 s for its acknowledgement
-_WRITE_S = 15.0  # pyghmi repeats characters, under the same sequence number, for 12.5 s
+_BREAK_S = 3.5  # drivers/ipmi_sol_pyghmi.py waits 3 s for its acknowledgement
+_WRITE_S = 3.5  # pyghmi repeats characters after 0.5, 1.5 and 2.5 s, under the same sequence number
 _CLOSE_S = 2.0
 _TURN_S = 0.05  # how long a waiting command may be kept waiting by an idle line
 _ONE = threading.Lock()
@@ -103,9 +103,12 @@ class SolConsole:
         end = monotonic() + seconds
         while not order.done.wait(_TURN_S):
             if self._closed.is_set() or monotonic() > end:
-                raise DriverError(f"{self._where}: {self._lost or otherwise}")
-        if order.error:
-            raise DriverError(f"{self._where}: {order.error}")
+                why = self._lost or otherwise
+                raise DriverError(f"{self._where}: {why}{'; it was not sent' if order.give_up() else ''}")
+        if order.error is not None:
+            text = harmless(without_secrets(str(order.error))) or type(order.error).__name__
+            kind = Refused if isinstance(order.error, Refused) else DriverError
+            raise kind(f"{self._where}: {text}")
 
     # --- the thread that owns pyghmi -----------------------------------------------------------------
 
@@ -147,11 +150,7 @@ class SolConsole:
         except queue.Empty:
             sol.turn(_TURN_S)
             return
-        try:
-            order.do(sol)
-        except Exception as error:
-            order.error = harmless(without_secrets(str(error))) or type(error).__name__
-        order.done.set()
+        order.carry_out(sol)
 
     def _ended(self, why: str) -> None:
         """Tell whoever waits that the console is gone, or that it could not be opened."""
@@ -167,10 +166,32 @@ class SolConsole:
 
 
 class _Order:
-    """Something that the owning thread is to do."""
+    """Something that the owning thread is to do, unless its caller gave up before it began."""
 
     def __init__(self, do: Callable[[Any], None]) -> None:
-        self.do, self.done, self.error = do, threading.Event(), ""
+        self._do, self._one = do, threading.Lock()
+        self._begun = False
+        self.done, self.error = threading.Event(), None
+
+    error: Exception | None
+
+    def carry_out(self, sol: Any) -> None:
+        """Do it, in the thread that owns `sol`."""
+        with self._one:
+            if self._begun:
+                return
+            self._begun = True
+        try:
+            self._do(sol)
+        except Exception as error:
+            self.error = error
+        self.done.set()
+
+    def give_up(self) -> bool:
+        """Return whether it had not begun; then it never will."""
+        with self._one:
+            begun, self._begun = self._begun, True
+        return not begun
 
 
 class _Said:

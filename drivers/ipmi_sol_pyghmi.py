@@ -14,12 +14,13 @@ from typing import Any
 from pyghmi.exceptions import IpmiException
 from pyghmi.ipmi.console import Console
 
+from trigger.errors import Refused
 from trigger.host import Controller
 
 PORT = 623
 _OPERATION = 3  # byte 4 of a SOL packet: operation (to the BMC) or status (from it)
 _BREAK, _NACK, _DEACTIVATED = 0x10, 0x40, 0x10
-_ACKNOWLEDGED_S = 4.0  # a BMC answers in milliseconds; a slow one in a second
+_ACKNOWLEDGED_S = 3.0  # a BMC answers in milliseconds; a slow one in a second
 
 
 class Sol(Console):  # type: ignore[misc]
@@ -47,14 +48,14 @@ class Sol(Console):  # type: ignore[misc]
     def send_one_break(self) -> None:
         """Send one packet with the BREAK bit and wait for its acknowledgement.
 
-        Raises IpmiException when the BMC refused it (NACK), when it did not answer, and when the line was not free.
+        Raises Refused when the BMC refused it (NACK), IpmiException when it did not answer or the line was not free.
         """
         if self.awaitingack or self.pendingoutput:
             raise IpmiException("what was typed before was not acknowledged, so no BREAK was sent")
         self._break_sent, self._break_refused = None, False
         self._sendoutput(b"", sendbreak=True)
         if self._break_refused:
-            raise IpmiException("the BMC refused the BREAK (NACK)")
+            raise Refused("the BMC refused the BREAK (NACK)")
         if self.awaitingack:
             self.awaitingack = False
             raise IpmiException("the BMC did not acknowledge the BREAK; it may have been sent")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from trigger.clock import Clock, Deadline, SystemClock
 from trigger.driver import Console
-from trigger.errors import DriverError
+from trigger.errors import DriverError, Refused
 from trigger.recording import Recording
 from trigger.sysrq import CLEARING, HELP_S, Dialogue, Do, Heard
 
@@ -42,12 +42,12 @@ class Line:
         self._clock = clock or SystemClock()
         self._lost: EOFError | None = None
 
-    def press(self, dialogue: Dialogue, at_most_s: float = LONGEST_S) -> Answer:
-        """Carry out `dialogue` and return what came of it; listen for `at_most_s` at most.
+    def press(self, dialogue: Dialogue, deadline: Deadline | None = None) -> Answer:
+        """Carry out `dialogue` and return what came of it; listen until `deadline` at most.
 
         Raises DriverError when the console is lost; its message says whether the key may have been sent.
         """
-        said, typed = b"", ""
+        said, typed = b"", ""  # typed: every character but the clearing one
         while (step := dialogue.next()) is not Do.STOP:
             if step is Do.CLEAR:
                 self._type(CLEARING, dialogue, typed)
@@ -60,7 +60,7 @@ class Line:
                 typed += dialogue.character
                 dialogue.done()
             else:
-                said = self.listen(HELP_S, QUIET_S, at_most_s)
+                said = self.listen(HELP_S, QUIET_S, deadline.left() if deadline else LONGEST_S)
                 dialogue.said(said)
         sent = dialogue.key in typed and not dialogue.broken
         return Answer(dialogue.key, dialogue.heard, said, dialogue.broken, sent, dialogue.trusted)
@@ -93,7 +93,7 @@ class Line:
             self._console.send_break()
         except DriverError as error:
             self._note("the BREAK was not acknowledged")
-            dialogue.failed(error.message)
+            dialogue.failed(error.message, refused=isinstance(error, Refused))
         else:
             dialogue.done()
 

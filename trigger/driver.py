@@ -178,7 +178,10 @@ class Console(Protocol):
         ...
 
     def send_break(self) -> None:
-        """Send exactly one BREAK; returns when the controller acknowledged it, raises DriverError when it did not."""
+        """Send exactly one BREAK; returns when the controller acknowledged it.
+
+        Raises Refused when the controller answered that it did not send it, DriverError when it did not answer.
+        """
         ...
 
     def close(self) -> None:

@@ -184,20 +184,22 @@ class Dialogue:
         self._tries -= self._next is Do.BREAK
         self._next = after[self._next]
 
-    def failed(self, why: str) -> None:
-        """Say that the BREAK was refused or not acknowledged: it may have armed the port all the same.
+    def failed(self, why: str, *, refused: bool) -> None:
+        """Say that the BREAK was refused, or not acknowledged: then it may have armed the port all the same.
 
         The key is not sent. `h` is, whatever the key was: harmless, and it disarms the port, so that nobody's next
-        keystroke becomes a SysRq key. No BREAK follows.
+        keystroke becomes a SysRq key. After a refusal no BREAK follows.
         """
         self.broken, self.character = why, "h"
-        self._tries = 0
         self.trusted = False
+        self._tries = 0 if refused else self._tries - 1
         self._next = Do.TYPE
 
     def said(self, text: bytes) -> None:
         """Judge what the console said until it was quiet."""
         self.heard = judge(self.character, text)
+        if self.heard is Heard.HELP and self.key == "h":
+            self.broken, self.trusted = "", True  # the kernel got the BREAK, whoever lost its acknowledgement
         if self.heard is Heard.GARBAGE:
             self.trusted = False
         again = self.heard in (Heard.SILENT, Heard.ECHOED) and self._tries > 0

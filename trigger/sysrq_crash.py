@@ -12,9 +12,9 @@ from trigger.console import Line
 from trigger.driver import Accepted, Console, Driver, HasConsole, Probe
 from trigger.errors import DriverError, OutcomeUnknown, Refused
 from trigger.recording import Recording
-from trigger.sysrq import CRASH, Dialogue, Heard, explain
+from trigger.sysrq import CRASH, Dialogue, Do, Heard, explain
 
-LISTEN_S = 3.0  # for what the kernel says; the watch does not start before
+LONGEST_S = 10.0  # from the first character to what the kernel says; the watch does not start before
 
 
 class CrashByConsole(Driver):
@@ -52,7 +52,12 @@ class CrashByConsole(Driver):
         self._fired = True
         line = Line(self._console, self._recording)
         dialogue = Dialogue(CRASH)
-        answer = line.press(dialogue, at_most_s=min(LISTEN_S, deadline.left()))
+        try:
+            answer = line.press(dialogue, deadline.at_most(LONGEST_S))
+        except DriverError as error:
+            if dialogue.next() in (Do.CLEAR, Do.BREAK):
+                raise Refused(f"{error.message} {CRASH!r} was not typed.") from error
+            raise
         if not answer.typed:
             raise Refused(f"{self.controller.name}: {answer.broken}; {CRASH!r} was not typed")
         if answer.heard is Heard.DISABLED:

@@ -121,7 +121,17 @@ def debian_ftp(target: Path, core: Sequence[bytes]) -> Iterator[tuple[str, Step]
     yield "closed", lambda: None
 
 
+def rhel_raw(target: Path, core: Sequence[bytes]) -> Iterator[tuple[str, Step]]:
+    """`kdumpctl start` after the reboot: `makedumpfile -R` out of the partition, in place and without a log."""
+    folder = target / "2026-11-23-03:49"
+    yield "mkdir", folder.mkdir
+    yield "core begins", (folder / "vmcore").touch
+    yield from _core(folder / "vmcore", core)
+    yield "closed", lambda: None
+
+
 SAVERS = (
+    Saver("RHEL raw", False, rhel_raw, "core last"),
     Saver("RHEL local", False, rhel("127.0.0.1", "vmcore"), "renamed"),
     Saver("RHEL nfs", False, rhel("10.0.0.7", "vmcore"), "renamed"),
     Saver("RHEL ssh", True, rhel("10.0.0.7", "vmcore.flat"), "renamed"),

@@ -42,6 +42,7 @@ def command(ctx: click.Context, where: str, deep: bool, as_json: bool, config: P
     else:
         for name, text in rows(found):
             click.echo(f"{name:<10} {text}" if name else text)
+        _show_second_opinion(found)
     ctx.exit(0 if found.facts.complete is Complete.YES else 4)
 
 
@@ -114,6 +115,21 @@ def rows(found: Inspection) -> list[tuple[str, str]]:
     then = go_on(facts, found.path)
     lines += [("debuginfo", then.install), ("crash", then.crash), ("drgn", then.drgn)]
     return [(name, f"{'':<10} {value}" if not name else value) for name, value in lines if value]
+
+
+def _show_second_opinion(found: Inspection) -> None:
+    """Where drgn is installed, let it open a local dump that is complete, and show the stack if it can."""
+    from trigger.clock import Deadline
+    from trigger.post.facts import Complete
+    from trigger.post.with_drgn import second_opinion
+
+    if found.facts.complete is not Complete.YES or found.facts.wrapper or not found.local:
+        return
+    opinion = second_opinion(found.path, Deadline(30.0))
+    if opinion is not None:
+        click.echo(f"{'checked':<10} {opinion.text}")
+        for line in opinion.stack:
+            click.echo(f"{'':<10} {line}")
 
 
 def as_dict(found: Inspection) -> dict[str, Any]:

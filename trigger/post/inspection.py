@@ -31,6 +31,7 @@ class Inspection:
     facts: DumpFacts
     dmesg: str = ""
     look: first_look.FirstLook | None = None
+    local: bool = False
 
 
 def inspect_url(
@@ -68,7 +69,8 @@ def inspect_in(store: Store, path: str, *, deep: bool = False) -> Inspection:
     look = (
         looks.dmesg(store, f"{folder}/{dmesg}") if dmesg else looks.dmesg_in(store, f"{folder}/{name}", whole)
     )
-    return Inspection(f"{folder}/{name}", whole, dmesg=f"{folder}/{dmesg}" if dmesg else "", look=look)
+    beside = f"{folder}/{dmesg}" if dmesg else ""
+    return Inspection(f"{folder}/{name}", whole, dmesg=beside, look=look, local=store.local)
 
 
 def _core_in(store: Store, folder: str, listing: Listing) -> str:

@@ -87,9 +87,7 @@ def go_on(facts: DumpFacts, path: str) -> GoOn:
         if entry.release.search(release) and entry.version.search(facts.version):
             break
     else:
-        return GoOn(
-            crash=f"crash VMLINUX {shlex.quote(path)}", drgn=f"drgn -c {shlex.quote(path)} -s VMLINUX"
-        )
+        return GoOn(crash=f"crash VMLINUX {shlex.quote(path)}", drgn=f"drgn -c {shlex.quote(path)} -s VMLINUX")
     number, _, flavour = release.rpartition("-")
     vmlinux = entry.vmlinux.format(release=release)
     return GoOn(

@@ -226,9 +226,7 @@ def _nodename(view: View, header: Header, info: dict[str, str]) -> str:
 
 def flag_fault(header: Header) -> str:
     """Return the writer's own word that the dump is incomplete, or ""."""
-    return (
-        "makedumpfile marked it INCOMPLETE: no space left at its target" if header.flags & _INCOMPLETE else ""
-    )
+    return "makedumpfile marked it INCOMPLETE: no space left at its target" if header.flags & _INCOMPLETE else ""
 
 
 def prove(data: Metered, header: Header, facts: DumpFacts) -> DumpFacts:

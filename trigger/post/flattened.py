@@ -113,9 +113,7 @@ class RecordIndex:
             start, _, size, place = self._records[number] if number >= 0 else (0, 0, 0, 0)
             end = min(offset + length, start + size, following)
             if position < end:
-                out[position - offset : end - offset] = self._data.exactly(
-                    place + position - start, end - position
-                )
+                out[position - offset : end - offset] = self._data.exactly(place + position - start, end - position)
             position = max(end, min(following, offset + length)) if end <= position else end
         return bytes(out)
 

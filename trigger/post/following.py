@@ -99,9 +99,7 @@ class Following:
         landing = judge(candidate, unchanged=unchanged, host_back=host_back)
         self._measure(landing, elapsed, unchanged)
         if landing.state is State.LANDED and unchanged < landing.stable:
-            return self._state(
-                landing, State.WRITING, "it has no temporary name, so its size must stand still"
-            )
+            return self._state(landing, State.WRITING, "it has no temporary name, so its size must stand still")
         if landing.state is State.LANDED and not self.landed:
             self.landed = True  # shown at once, read in the next round
             return self._state(landing, State.LANDED, "it has its final name")
@@ -164,9 +162,7 @@ class Following:
             return True
         return verdict.identity is Identity.OLDER_CRASH and landing.state is State.LANDED
 
-    def _judge_landed(
-        self, landing: Landing, unchanged: float, *, settled: bool, but: str = ""
-    ) -> TargetState:
+    def _judge_landed(self, landing: Landing, unchanged: float, *, settled: bool, but: str = "") -> TargetState:
         """The dump was read: is it whole, and ours? `but` says what is odd about it."""
         facts, verdict = self.facts, self._verdict()
         if facts is None or verdict is None:

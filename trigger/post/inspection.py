@@ -66,9 +66,7 @@ def inspect_in(store: Store, path: str, *, deep: bool = False) -> Inspection:
             facts.append(formats.inspect(reader, part, local=store.local, limit=limit))
     dmesg = dmesg_beside(name, listing)
     whole = split.combine(facts)
-    look = (
-        looks.dmesg(store, f"{folder}/{dmesg}") if dmesg else looks.dmesg_in(store, f"{folder}/{name}", whole)
-    )
+    look = looks.dmesg(store, f"{folder}/{dmesg}") if dmesg else looks.dmesg_in(store, f"{folder}/{name}", whole)
     beside = f"{folder}/{dmesg}" if dmesg else ""
     return Inspection(f"{folder}/{name}", whole, dmesg=beside, look=look, local=store.local)
 
@@ -79,9 +77,7 @@ def _core_in(store: Store, folder: str, listing: Listing) -> str:
         name
         for name, entry in listing.items()
         if not entry.is_dir
-        and any(
-            pattern.fullmatch(name) for rule in RULES for pattern in (rule.final, rule.partial) if pattern
-        )
+        and any(pattern.fullmatch(name) for rule in RULES for pattern in (rule.final, rule.partial) if pattern)
     ]
     if len(cores) == 1 or (cores and all(re.fullmatch(r"vmcore\d+", name) for name in cores)):
         return min(cores)

@@ -170,11 +170,7 @@ def _vmcoreinfo(view: View, header: Header) -> dict[str, str]:
 
 def flag_fault(header: Header) -> str:
     """Return the writer's own word that the dump is incomplete, or ""."""
-    return (
-        "makedumpfile marked it INCOMPLETE: no space left at its target"
-        if header.status & _INCOMPLETE
-        else ""
-    )
+    return "makedumpfile marked it INCOMPLETE: no space left at its target" if header.status & _INCOMPLETE else ""
 
 
 def prove(data: Metered, header: Header, facts: DumpFacts) -> DumpFacts:
@@ -254,9 +250,7 @@ def _first_data(data: Metered, header: Header, pages: int) -> int:
         raise Malformed("its page descriptors were never written", "cut")
     if offset not in (place, place + header.block_size):
         if offset > place:
-            raise Malformed(
-                f"its bitmap was not finished: about {(offset - place) // 24} pages are missing", "cut"
-            )
+            raise Malformed(f"its bitmap was not finished: about {(offset - place) // 24} pages are missing", "cut")
         raise Malformed(f"its first page lies at {offset}, inside its headers")
     return place
 
@@ -272,9 +266,7 @@ def _end_of_pages(data: Metered, header: Header, pages: int, first_data: int) ->
             raise TooMuch("its last descriptors name only the zero page, and no more of them were read")
         start = max(table, position - _DESCRIPTOR_PIECE)
         real = None
-        for offset, size, flags, _ in struct.iter_unpack(
-            header.order + "qIIQ", data.exactly(start, position - start)
-        ):
+        for offset, size, flags, _ in struct.iter_unpack(header.order + "qIIQ", data.exactly(start, position - start)):
             if offset == 0:
                 raise Malformed("its last page descriptors were never written", "cut")
             if offset < first_data or size > header.block_size:

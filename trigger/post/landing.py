@@ -135,13 +135,9 @@ def judge(candidate: Candidate, *, unchanged: float = 0.0, host_back: bool = Fal
     if finals and (not partials or _is_copy_beside(rule, finals)):
         return _with(landing, State.LANDED)
     if host_back:
-        return _with(
-            landing, State.INCOMPLETE, _left_behind(partials, "the host has booted again"), final=True
-        )
+        return _with(landing, State.INCOMPLETE, _left_behind(partials, "the host has booted again"), final=True)
     if rule.last and _matching(files, rule.last):
-        return _with(
-            landing, State.FAILED, _left_behind(partials, "the crash kernel gave up saving"), final=True
-        )
+        return _with(landing, State.FAILED, _left_behind(partials, "the crash kernel gave up saving"), final=True)
     return _stalled(landing, unchanged)
 
 

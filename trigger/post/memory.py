@@ -50,9 +50,7 @@ class ElfMemory:
     def __init__(self, view: View) -> None:
         self._view = view
         loads = [segment for segment in elf.read_header(view).segments if segment.kind == elf.PT_LOAD]
-        self._segments = sorted(
-            (segment for segment in loads if segment.size), key=lambda segment: segment.physical
-        )
+        self._segments = sorted((segment for segment in loads if segment.size), key=lambda segment: segment.physical)
         self._starts = [segment.physical for segment in self._segments]
 
     def read(self, address: int, length: int) -> bytes:
@@ -152,9 +150,7 @@ class Virtual:
             table = self._top
             for level in range(self._levels - 1, -1, -1):
                 shift = 12 + 9 * level
-                entry = int.from_bytes(
-                    self._physical.read(table + ((address >> shift) & 511) * 8, 8), "little"
-                )
+                entry = int.from_bytes(self._physical.read(table + ((address >> shift) & 511) * 8, 8), "little")
                 if not entry & 1:
                     raise Unreadable(f"the address {address:#x} is not mapped")
                 table = entry & _FRAME & ~self._hidden

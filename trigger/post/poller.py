@@ -149,9 +149,7 @@ class _Watch:
         for candidate in found:
             now = self.clock.monotonic()
             if candidate.name not in self.followed:
-                self.followed[candidate.name] = Following(
-                    self.baseline, self.expectation, self.fire_time, changed=now
-                )
+                self.followed[candidate.name] = Following(self.baseline, self.expectation, self.fire_time, changed=now)
             following = self.followed[candidate.name]
             state = following.update(candidate, now, self._call, host_back=host_back)
             if following.another:

@@ -78,9 +78,7 @@ class FsspecStore:
         except (ftplib.Error, EOFError) as error:
             raise Unreachable(f"{where} broke off: {harmless(str(error))[:200]}.") from error
         except OSError as error:
-            raise Unreachable(
-                f"{where} cannot be reached: {error.strerror or harmless(str(error))}."
-            ) from error
+            raise Unreachable(f"{where} cannot be reached: {error.strerror or harmless(str(error))}.") from error
         except Exception as error:  # smbprotocol has a tree of its own
             said = harmless(str(error))[:200]
             if "LOGON_FAILURE" in said:
@@ -188,9 +186,7 @@ def _login(parts: urllib.parse.SplitResult) -> tuple[str, str]:
         found = netrc.netrc(str(path)).authenticators(parts.hostname or "")
     except (netrc.NetrcParseError, OSError) as bad:
         # The error quotes the line, which may hold a password.
-        raise ConfigError(
-            f"{path} cannot be read as a netrc file (line {getattr(bad, 'lineno', '?')})."
-        ) from None
+        raise ConfigError(f"{path} cannot be read as a netrc file (line {getattr(bad, 'lineno', '?')}).") from None
     if found is None or (user and found[0] != user):
         return user, ""
     return found[0], found[2] or ""

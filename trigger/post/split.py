@@ -30,15 +30,11 @@ def combine(parts: Sequence[DumpFacts]) -> DumpFacts:
     )
     for part in parts:
         if part.complete is not Complete.YES:
-            return replace(
-                whole, complete=part.complete, fault=part.fault, reason=f"{part.name}: {part.reason}"
-            )
+            return replace(whole, complete=part.complete, fault=part.fault, reason=f"{part.name}: {part.reason}")
     expected = 0
     for start, end in sorted(part.split or (-1, -1) for part in parts):
         if start != expected:
-            reason = (
-                f"no part holds the page frames from {expected} on" if start > expected else "parts overlap"
-            )
+            reason = f"no part holds the page frames from {expected} on" if start > expected else "parts overlap"
             return replace(whole, complete=Complete.NO, fault="cut", reason=reason)
         expected = end
     if expected < (first.max_pfn or 0):

@@ -62,18 +62,14 @@ def _oops_before(lines: Sequence[str], panic: int) -> int:
     """An oops that ends in "Fatal exception" has printed the stack before the panic, not after it."""
     if "Fatal exception" in lines[panic] or "Fatal hardware error" in lines[panic]:
         for number in range(panic, max(0, panic - 200), -1):
-            if re.search(
-                r"BUG: |Oops: |general protection fault|Internal error: |Unable to handle", lines[number]
-            ):
+            if re.search(r"BUG: |Oops: |general protection fault|Internal error: |Unable to handle", lines[number]):
                 return number
     return panic
 
 
 def _trace(block: Sequence[str]) -> tuple[str, ...]:
     """Return the first call trace, with the marks of the stacks it crosses."""
-    begin = next(
-        (number for number, line in enumerate(block) if re.match(r" *[Cc]all [Tt]race:", line)), None
-    )
+    begin = next((number for number, line in enumerate(block) if re.match(r" *[Cc]all [Tt]race:", line)), None)
     if begin is None:
         return ()
     trace: list[str] = []

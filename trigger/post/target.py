@@ -229,9 +229,7 @@ class SftpStore:
 
     def list(self, path: str) -> dict[str, Entry]:
         """Return the regular files and directories in `path`."""
-        found: list[dict[str, Any]] = self._call(
-            lambda: self._filesystem.ls(path, detail=True, timeout=CALL_SECONDS)
-        )
+        found: list[dict[str, Any]] = self._call(lambda: self._filesystem.ls(path, detail=True, timeout=CALL_SECONDS))
         if len(found) > _MAX_ENTRIES:
             raise DriverError(f"{path} on {self.ssh.host} holds more than {_MAX_ENTRIES} entries.")
         entries = {}

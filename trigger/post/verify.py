@@ -81,9 +81,7 @@ def _compare_name(nodename: str, expectation: Expectation) -> Verdict:
             return Verdict(Identity.CANNOT_TELL, f"the host calls itself {nodename}, as many do")
         return Verdict(Identity.CANNOT_TELL, "it does not say of which host it is")
     ours, theirs = expected.lower().rstrip("."), nodename.lower().rstrip(".")
-    same = ours == theirs or (
-        ours.split(".")[0] == theirs.split(".")[0] and ("." not in ours or "." not in theirs)
-    )
+    same = ours == theirs or (ours.split(".")[0] == theirs.split(".")[0] and ("." not in ours or "." not in theirs))
     if same:
         return Verdict(Identity.OURS, f"it is of {harmless(nodename)}")
     return Verdict(Identity.ANOTHER_HOST, f"it is of {harmless(nodename)}, not of {expected}")
@@ -101,9 +99,7 @@ def _compare_time(crash: float | None, offset: float | None, fire: float, *, new
             reason += "; if that clock is wrong, it may still be the right one"
         return Verdict(Identity.OLDER_CRASH, reason)
     if late < -ROUNDING and new is None and offset is None:
-        reason = (
-            f"it crashed {-late:.0f} s before the fire by a clock that nobody has compared, and nobody knows"
-        )
+        reason = f"it crashed {-late:.0f} s before the fire by a clock that nobody has compared, and nobody knows"
         return Verdict(Identity.CANNOT_TELL, reason + " what was there before")
     return Verdict(Identity.OURS, f"it crashed at {_utc(crash)}")
 

@@ -64,9 +64,7 @@ def second_opinion(path: str, deadline: Deadline) -> SecondOpinion | None:
         return SecondOpinion(False, f"drgn could not be started: {error.strerror}")
     if done.returncode != 0:
         lines = done.stderr[-_MAX_OUTPUT:].decode("utf-8", "replace").strip().splitlines()
-        return SecondOpinion(
-            False, f"drgn cannot open it: {harmless(lines[-1] if lines else 'it crashed')[:300]}"
-        )
+        return SecondOpinion(False, f"drgn cannot open it: {harmless(lines[-1] if lines else 'it crashed')[:300]}")
     return _read(done.stdout[:_MAX_OUTPUT])
 
 

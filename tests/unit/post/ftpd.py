@@ -63,9 +63,7 @@ class _Session:
 
     def on_PASS(self, argument: str) -> None:
         self.server.logins.append(self.user)
-        good = self.user == self.server.user and (
-            self.user == "anonymous" or argument == self.server.password
-        )
+        good = self.user == self.server.user and (self.user == "anonymous" or argument == self.server.password)
         self.say("230 in" if good else "530 Login incorrect.")
 
     def on_TYPE(self, argument: str) -> None:
@@ -114,9 +112,7 @@ class _Session:
         lines = ""
         for path in self.path(argument).iterdir():
             kind = "d" if path.is_dir() else "-"
-            lines += (
-                f"{kind}rw-------    1 0        0      {path.stat().st_size:>10} Nov 23 03:49 {path.name}\r\n"
-            )
+            lines += f"{kind}rw-------    1 0        0      {path.stat().st_size:>10} Nov 23 03:49 {path.name}\r\n"
         self.send(lines.encode())
 
     def on_RETR(self, argument: str) -> None:

@@ -99,9 +99,7 @@ def serve(folder: Path, root: Path) -> Iterator[Sshd]:
     server = on_loop(start)
     sshd.port = server.get_port()
     sshd.drop = lambda: on_loop(drop)
-    (folder / "known_hosts").write_bytes(
-        f"[127.0.0.1]:{sshd.port} ".encode() + host_key.export_public_key("openssh")
-    )
+    (folder / "known_hosts").write_bytes(f"[127.0.0.1]:{sshd.port} ".encode() + host_key.export_public_key("openssh"))
 
     async def end() -> None:
         server.close()

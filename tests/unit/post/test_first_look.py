@@ -38,9 +38,7 @@ def test_an_nmi() -> None:
 
 
 def test_hpe_names_the_nmi_in_the_panic_itself() -> None:
-    found = look(
-        "[1.0] Kernel panic - not syncing: 21: An NMI occurred. Depending on your system the reason\n"
-    )
+    found = look("[1.0] Kernel panic - not syncing: 21: An NMI occurred. Depending on your system the reason\n")
     assert found.panic.startswith("21: An NMI occurred.")
     assert len(found.trigger) == 1
 

@@ -187,9 +187,7 @@ def test_a_split_dump_is_complete_only_with_all_its_parts() -> None:
     from trigger.post.split import combine
 
     ranges = [(0, 400), (400, 900), (900, max(PAGES) + 1)]
-    parts = [
-        of(vmcores.plain(vmcores.kdump_writes(PAGES, split=r)), f"vmcore{n}") for n, r in enumerate(ranges)
-    ]
+    parts = [of(vmcores.plain(vmcores.kdump_writes(PAGES, split=r)), f"vmcore{n}") for n, r in enumerate(ranges)]
     assert [part.complete for part in parts] == [Complete.YES] * 3
     assert sum(part.pages or 0 for part in parts) == len(PAGES)
     assert combine(parts).complete is Complete.YES

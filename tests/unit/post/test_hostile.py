@@ -113,9 +113,7 @@ mutations = st.lists(
             st.sampled_from(EXTREMES),
             st.sampled_from(["<I", ">I", "<Q", ">Q", "<H", "B"]),
         ),
-        st.tuples(
-            st.integers(-300, -1), st.sampled_from(EXTREMES), st.sampled_from(["<I", ">I", "<Q", ">Q", "B"])
-        ),
+        st.tuples(st.integers(-300, -1), st.sampled_from(EXTREMES), st.sampled_from(["<I", ">I", "<Q", ">Q", "B"])),
         st.tuples(st.integers(0, 1 << 17), st.integers(0, 255), st.just("B")),
     ),
     max_size=6,
@@ -141,9 +139,7 @@ def test_mutated_dumps(which: int, changes: list[tuple[int, int, str]], length: 
     assert time.process_time() - begun < 1
     assert facts.read <= READ_LIMIT
     assert facts.reason
-    assert (
-        facts.complete is not Complete.YES or length is None or length >= len(whole) or len(data) < len(whole)
-    )
+    assert facts.complete is not Complete.YES or length is None or length >= len(whole) or len(data) < len(whole)
     facts.described()
     assert verify(facts, Expectation("server42"), 1e9, new=True).reason
 
@@ -170,13 +166,9 @@ vmcore1 vmcore2 dump-incomplete dump.202611230349 vmcore.202611230349 dmesg.2026
 FOLDERS = """127.0.0.1-2026-11-23-03:49:11 server42-2026-11-23-03-49 2026-11-23-03:49 202611230349 kdump_lock
 10.0.0.7-202611230349 10.0.0.7-dump.202611230349.gz kdump-test-1-2026-11-23-03:49:11"""
 names = st.one_of(st.sampled_from(NAMES.split()), st.text(max_size=40))
-folders = st.one_of(
-    st.sampled_from(FOLDERS.split()), st.from_regex(r"\A[-0-9:.a-f]{0,60}\Z"), st.text(max_size=60)
-)
+folders = st.one_of(st.sampled_from(FOLDERS.split()), st.from_regex(r"\A[-0-9:.a-f]{0,60}\Z"), st.text(max_size=60))
 entries = st.builds(Entry, names, st.integers(-1, 2**63), st.floats(), st.booleans())
-readmes = st.one_of(
-    st.sampled_from(["", savers.TEMPORARY, savers.FINAL, savers.OLD_FINAL]), st.text(max_size=300)
-)
+readmes = st.one_of(st.sampled_from(["", savers.TEMPORARY, savers.FINAL, savers.OLD_FINAL]), st.text(max_size=300))
 
 
 @examples(0.3)
@@ -188,9 +180,7 @@ def test_hostile_listings(
     begun = time.process_time()
     listing = {folder: Entry(folder, 1, 1.0, is_dir), **files}
     for entry, rule in new_entries(Baseline("/x"), listing):
-        candidate = (
-            flat_candidate(entry, rule, listing) if rule.flat else Candidate(folder, rule, files, readme)
-        )
+        candidate = flat_candidate(entry, rule, listing) if rule.flat else Candidate(folder, rule, files, readme)
         landing = judge(candidate, unchanged=unchanged, host_back=back)
         assert landing.state in (State.WRITING, State.LANDED, State.INCOMPLETE, State.FAILED)
         assert landing.cores or landing.state is not State.LANDED
@@ -200,11 +190,7 @@ def test_hostile_listings(
 
 
 @examples(0.1)
-@given(
-    st.lists(
-        st.one_of(st.text(max_size=80), st.sampled_from(savers.DMESG.decode().splitlines())), max_size=20
-    )
-)
+@given(st.lists(st.one_of(st.text(max_size=80), st.sampled_from(savers.DMESG.decode().splitlines())), max_size=20))
 def test_hostile_logs(lines: list[str]) -> None:
     found = look("\n".join(lines))
     assert all(char.isprintable() for text in (found.panic, *found.trigger, *found.before) for char in text)

@@ -85,9 +85,7 @@ def test_a_folder_of_folders_names_the_newest(folder: Path) -> None:
         inspect_url(str(folder.parent))
 
 
-def test_a_relative_path_and_a_link_that_the_operator_names(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_and_a_link_that_the_operator_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     assert inspect_url("vmcore").facts.complete is Complete.YES
     (folder.parent / "latest").symlink_to(folder)
@@ -148,9 +146,7 @@ def test_hostile_strings_are_harmless(tmp_path: Path) -> None:
     ],
 )
 def test_how_to_go_on(release: str, version: str, install: str) -> None:
-    then = go_on(
-        DumpFacts("vmcore", 1, format="kdump", release=release, version=version), "/var/my crash/vmcore"
-    )
+    then = go_on(DumpFacts("vmcore", 1, format="kdump", release=release, version=version), "/var/my crash/vmcore")
     assert then.install == install
     assert ";" not in then.crash + then.drgn
     if then.crash:

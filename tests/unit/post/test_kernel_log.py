@@ -155,9 +155,7 @@ def pages() -> Iterator[bytes]:
         yield chosen.randbytes(4096)
         yield bytes(chosen.choice(b"abcdef ") for _ in range(4096))
         yield (chosen.randbytes(chosen.randrange(1, 300)) * 4096)[:4096]
-        yield b"".join(bytes([chosen.randrange(4)]) * chosen.randrange(1, 200) for _ in range(99))[
-            :4096
-        ].ljust(4096)
+        yield b"".join(bytes([chosen.randrange(4)]) * chosen.randrange(1, 200) for _ in range(99))[:4096].ljust(4096)
 
 
 def test_snappy_and_lzo_of_the_real_compressors() -> None:
@@ -211,17 +209,13 @@ def test_damaged_pages(raw: bytes, flags: int) -> None:
     ),
     st.lists(
         st.tuples(
-            st.sampled_from(
-                ["prb_desc_ring", "prb_data_ring", "SYMBOL(prb)", "phys_base", "SIZE(p", "init_top_pgt"]
-            ),
+            st.sampled_from(["prb_desc_ring", "prb_data_ring", "SYMBOL(prb)", "phys_base", "SIZE(p", "init_top_pgt"]),
             st.integers(0, 9),
         ),
         max_size=3,
     ),
 )
-def test_hostile_memory(
-    flattened: bool, changes: list[tuple[int, int, str]], digits: list[tuple[str, int]]
-) -> None:
+def test_hostile_memory(flattened: bool, changes: list[tuple[int, int, str]], digits: list[tuple[str, int]]) -> None:
     data = mutate(simulated_once(flattened), changes)
     for key, digit in digits:
         at = data.find(key.encode())

@@ -243,9 +243,7 @@ def test_a_target_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     gone: list[bool] = []
     steps = [step for _, step in savers.debian("10.0.0.7-")(tmp_path, pieces(core_of(True)))]
     away: list[Step] = [lambda: gone.append(True), *[lambda: None] * 5]
-    last, seen = watch(
-        tmp_path, [*steps[:5], *away, gone.clear, *steps[5:]], factory=lambda: Flaky(lambda: bool(gone))
-    )
+    last, seen = watch(tmp_path, [*steps[:5], *away, gone.clear, *steps[5:]], factory=lambda: Flaky(lambda: bool(gone)))
     assert last.state is State.VERIFIED
     assert [state.reason for state in seen if state.state is State.UNREADABLE] == ["Input/output error"]
     assert Flaky.opened > 1
@@ -317,9 +315,7 @@ class Stuck(LocalStore):
         type(self).closed += 1
 
 
-def test_a_call_that_hangs_is_given_up_and_never_doubled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_that_hangs_is_given_up_and_never_doubled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trigger.post.poller.LOOK_SECONDS", 0.1)
     last, seen = watch(tmp_path, factory=Stuck, seconds=20.0)
     assert last.state is State.TIMED_OUT
@@ -338,9 +334,7 @@ def test_stop_ends_the_watch_at_once(tmp_path: Path) -> None:
     threading.Timer(0.3, stop.set).start()
     begun = time.monotonic()
     clock = SystemClock()
-    watch_target(
-        LocalStore, Baseline(str(tmp_path), {}), FIRE, OURS, Deadline(60), clock, lambda state: None, stop
-    )
+    watch_target(LocalStore, Baseline(str(tmp_path), {}), FIRE, OURS, Deadline(60), clock, lambda state: None, stop)
     assert time.monotonic() - begun < 1.5
 
 

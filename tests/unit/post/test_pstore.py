@@ -18,9 +18,7 @@ PARTS = {
 
 
 @pytest.mark.parametrize("folder", ["sys/fs/pstore", "var/lib/systemd/pstore/1790000000"])
-def test_the_parts_of_a_record_are_put_in_order(
-    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_parts_of_a_record_are_put_in_order(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / folder
     place.mkdir(parents=True)
     for name, text in {

@@ -92,10 +92,7 @@ def test_what_the_hosts_own_files_name_is_opened_only_where_it_is_mapped() -> No
         with pytest.raises(ConfigError) as failed:
             resolve(url, host_says=True, dump_stores={"sftp://evil2": "sftp://nas"})
         assert f'dump_stores: {{"{url}"' in failed.value.next_step
-    assert (
-        resolve("sftp://nas/crash", host_says=True, dump_stores={"sftp://nas/": "sftp://nas/"}).path
-        == "/crash"
-    )
+    assert resolve("sftp://nas/crash", host_says=True, dump_stores={"sftp://nas/": "sftp://nas/"}).path == "/crash"
 
 
 def test_smb_without_its_package_says_what_to_install() -> None:

@@ -131,9 +131,7 @@ def test_a_dump_lands_over_sftp_while_connections_are_lost(sshd: Sshd, root: Pat
     """The whole watch against a live target, its connection aborted between steps."""
     crash = root / "var" / "crash"
     core = vmcores.flattened(vmcores.kdump_writes(vmcores.memory(60)))
-    steps = [
-        step for _, step in savers.rhel("10.0.0.7", "vmcore.flat")(crash, [core[:40_000], core[40_000:]])
-    ]
+    steps = [step for _, step in savers.rhel("10.0.0.7", "vmcore.flat")(crash, [core[:40_000], core[40_000:]])]
     seen: list[TargetState] = []
     result: list[TargetState] = []
     clock = SystemClock()

@@ -71,9 +71,7 @@ def test_times(seconds: float | None, offset: float | None, new: bool | None, ex
     assert verdict(crash=crash, new=new, expectation=Expectation("server42", "", offset)) is expected
 
 
-@pytest.mark.parametrize(
-    "different", [{"build_id": "00" * 20}, {"stext": vmcores.STEXT + 4096}, {"kernel_offset": 0}]
-)
+@pytest.mark.parametrize("different", [{"build_id": "00" * 20}, {"stext": vmcores.STEXT + 4096}, {"kernel_offset": 0}])
 def test_another_boot_disproves_only_when_the_record_is_of_the_boot_that_was_shot(
     different: dict[str, object],
 ) -> None:

@@ -33,13 +33,9 @@ def dump(tmp_path: Path) -> Path:
     return tmp_path / "vmcore"
 
 
-def install(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, at_open: str = "pass", at_debuginfo: str = "pass"
-) -> None:
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, at_open: str = "pass", at_debuginfo: str = "pass") -> None:
     """Put a drgn on the path that behaves as the real one does at these two places."""
-    (folder / "drgn.py").write_text(
-        DRGN.replace("{at_open}", at_open).replace("{at_debuginfo}", at_debuginfo)
-    )
+    (folder / "drgn.py").write_text(DRGN.replace("{at_open}", at_open).replace("{at_debuginfo}", at_debuginfo))
     monkeypatch.setenv("PYTHONPATH", str(folder))
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delitem(sys.modules, "drgn", raising=False)

@@ -42,9 +42,7 @@ def main_header(
     uts = b"".join(name.encode().ljust(65, b"\0") for name in names)
     header = signature + struct.pack("<i", version) + uts
     header = header.ljust(408, b"\0") + struct.pack("<qq", crash_time, 250_000)
-    header += struct.pack(
-        "<IiiIIIIIIi", status, PAGE, 1, bitmap_blocks, max_mapnr & 0xFFFFFFFF, 0, 0, 0, 0, 4
-    )
+    header += struct.pack("<IiiIIIIIIi", status, PAGE, 1, bitmap_blocks, max_mapnr & 0xFFFFFFFF, 0, 0, 0, 0, 4)
     assert len(header) == 464
     return header
 
@@ -140,12 +138,7 @@ def elf_writes(
 def elf_note(name: str, kind: int, descriptor: bytes) -> bytes:
     raw = name.encode() + b"\0"
     padded = raw + bytes(-len(raw) % 4)
-    return (
-        struct.pack("<III", len(raw), len(descriptor), kind)
-        + padded
-        + descriptor
-        + bytes(-len(descriptor) % 4)
-    )
+    return struct.pack("<III", len(raw), len(descriptor), kind) + padded + descriptor + bytes(-len(descriptor) % 4)
 
 
 def plain(writes: Sequence[Write]) -> bytes:

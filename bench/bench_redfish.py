@@ -151,7 +151,7 @@ def bench_resend(python: Path) -> None:
     for name in ("pyghmi", "ipmitool"):
         counts = []
         for play in ({"loses": {"chassis control": 1}}, {"silent": frozenset({"chassis control"})}):
-            with ScriptedBmc(Script(suites=(3,), **play)) as bmc:  # type: ignore[arg-type]
+            with ScriptedBmc(Script(suites=(3,), **play)) as bmc:
                 pyghmi = [str(python), "-c", PYGHMI, f":{bmc.port}", Script().user, Script().password]
                 _one_call(pyghmi if name == "pyghmi" else [*ipmitool, "-p", str(bmc.port), "chassis", "power", "diag"])
             counts.append(str(bmc.received["chassis control"]))

@@ -87,8 +87,16 @@ def _made(name: str) -> asyncssh.SSHKey:
 class CliServer:
     """One simulated controller that is reached over SSH."""
 
-    def __init__(self, manners: Manners, fault: str = "healthy", *, kbdint: bool = False, **algorithms: Any) -> None:
-        self.manners, self.fault, self.kbdint = manners, fault, kbdint
+    def __init__(
+        self,
+        manners: Manners,
+        fault: str = "healthy",
+        *,
+        kbdint: bool = False,
+        on_delivery: Callable[[], object] = lambda: None,
+        **algorithms: Any,
+    ) -> None:
+        self.manners, self.fault, self.kbdint, self.on_delivery = manners, fault, kbdint, on_delivery
         self.tried: list[str] = []
         self.lines: list[str] = []
         self.connections = 0
@@ -172,6 +180,7 @@ class CliServer:
 
     def _deliver(self) -> None:
         self._delivered += 1
+        self.on_delivery()
 
     # What happens at the NMI command, by fault; False ends the session.
 

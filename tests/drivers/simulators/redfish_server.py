@@ -48,9 +48,10 @@ class RedfishServer:
         zipped: bool = False,
         answer_delay_s: float = 0.0,
         address: str = "127.0.0.1",
+        on_delivery: Callable[[], object] = lambda: None,
     ) -> None:
         self.tree, self.fault, self.login, self.zipped = tree, fault, login, zipped
-        self.answer_delay_s = answer_delay_s
+        self.answer_delay_s, self.on_delivery = answer_delay_s, on_delivery
         self.requests: list[tuple[str, str]] = []
         self.arrivals: list[float] = []  # of reset requests, on the monotonic clock
         self.bodies: list[bytes] = []
@@ -254,6 +255,7 @@ class RedfishServer:
     def _deliver(self) -> None:
         with self._lock:
             self._delivered += 1
+        self.on_delivery()
 
     def _fault_healthy(self, sock: socket.socket, request: Request) -> bool:
         self._deliver()

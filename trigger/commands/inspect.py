@@ -36,7 +36,10 @@ def command(ctx: click.Context, where: str, deep: bool, as_json: bool, config: P
     except OSError as error:
         from trigger.errors import DriverError
 
-        raise DriverError(f"{where} cannot be read: {error.strerror or error}.") from error
+        missing = isinstance(error, FileNotFoundError)
+        raise DriverError(
+            f"{where} {'does not exist' if missing else f'cannot be read: {error.strerror or error}'}."
+        ) from error
     if as_json:
         click.echo(json.dumps(as_dict(found)))
     else:

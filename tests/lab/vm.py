@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
 import uuid
 from dataclasses import dataclass
@@ -32,6 +34,25 @@ class Machine:
         """Return the file with everything that the guest wrote to its serial console."""
         return self.workdir / "console.log"
 
+    @property
+    def monitor(self) -> Path:
+        """Return the socket of QEMU's own monitor (QMP)."""
+        return self.workdir / "qmp"
+
+    def inject_nmi(self) -> None:
+        """Give the machine an NMI past its BMC, for controllers that are simulated in front of it."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(10)
+            monitor.connect(str(self.monitor))
+            with monitor.makefile("rw", encoding="utf-8") as lines:
+                lines.readline()  # the greeting
+                for command in ("qmp_capabilities", "inject-nmi"):
+                    lines.write(json.dumps({"execute": command}) + "\n")
+                    lines.flush()
+                    answer = json.loads(lines.readline())
+                    if "return" not in answer:
+                        raise LabError(f"QEMU answers {command} with {answer}")
+
     def prepare(self, image: GuestImage, keys: GuestKeys, kernel_words: str) -> list[str]:
         """Make the disk and the initramfs and return the command that starts QEMU."""
         disk, initrd = self.workdir / "disk.img", self.workdir / "initrd"
@@ -52,6 +73,7 @@ class Machine:
         command += ["-netdev", f"user,id=net0,restrict=on,ipv6=off,{forward}"]
         command += ["-device", "virtio-net-pci,netdev=net0,romfile="]
         command += ["-drive", f"file={_quoted(disk)},format=raw,if=virtio,cache=unsafe"]
+        command += ["-qmp", f"unix:{_quoted(self.monitor)},server=on,wait=off"]
         return command + self._bmc_and_console()
 
     def _bmc_and_console(self) -> list[str]:

@@ -32,7 +32,10 @@ class Sol(Console):  # type: ignore[misc]
     def __init__(self, controller: Controller, password: str, said: Callable[[object], None], *, force: bool) -> None:
         self._break_sent: bytearray | None = None
         self._break_refused = False
-        super().__init__(controller.address, controller.user, password, said, port=controller.port or PORT, force=force)
+        # As bytes: pyghmi files a session by name and password as given, and deletes it by their bytes. A session that
+        # is never deleted is taken for the next console to the same BMC, which then waits for ever.
+        name, word, port = controller.user.encode(), password.encode(), controller.port or PORT
+        super().__init__(controller.address, name, word, said, port=port, force=force)
         self._session_to_leave = self.ipmi_session  # pyghmi forgets it when the console breaks
 
     def turn(self, seconds: float) -> None:

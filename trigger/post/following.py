@@ -50,7 +50,9 @@ class TargetState:
     `path` and `dmesg` are absolute paths in the store; `bytes` is the dump's size so far and `rate` its
     growth in bytes per second. `reason` is a clause for people. `facts` and `verdict` are there once the dump
     was read, `look` once the kernel log beside it was. `others` tells of dumps there that are not ours.
-    `final` says that watching longer would change nothing.
+    `final` says that watching longer would change nothing, `unproved` that the proof of a landed dump comes
+    next, and `ours` that the dump's header, or the name of its folder, is this host's: on a shared target
+    only that counts.
     """
 
     state: State
@@ -65,6 +67,8 @@ class TargetState:
     look: FirstLook | None = None
     others: tuple[str, ...] = ()
     final: bool = False
+    unproved: bool = False
+    ours: bool = False
 
 
 @dataclass
@@ -100,15 +104,17 @@ class Following:
         self._measure(landing, elapsed, unchanged)
         if landing.state is State.LANDED and unchanged < landing.stable:
             return self._state(landing, State.WRITING, "it has no temporary name, so its size must stand still")
-        if landing.state is State.LANDED and not self.landed:
-            self.landed = True  # shown at once, read in the next round
-            return self._state(landing, State.LANDED, "it has its final name")
-        self._read(landing, call)
-        if self.look is None and self.facts is not None and self.facts.complete is Complete.YES:
-            self._look_inside(landing, self.facts, call)
+        fresh = landing.state is State.LANDED and not self.landed
+        if fresh:
+            self.landed = True
+            self._identify(landing, call)
+        else:
+            self._read(landing, call)
         verdict = self._verdict()
         if verdict and self._is_another(landing, verdict):
             self.another = f"{candidate.name}: {verdict.reason}"
+        if fresh:  # shown at once: the proof, which may take a minute over a slow line, comes next
+            return self._state(landing, State.LANDED, "it has its final name", unproved=True)
         if landing.state is State.LANDED:
             return self._judge_landed(landing, unchanged, settled=host_back or unchanged >= SETTLE_SECONDS)
         if landing.final and self.facts is not None and self.facts.complete is Complete.YES:
@@ -134,21 +140,27 @@ class Following:
                 self.facts = call(lambda store: looks.facts(store, paths, prove=True), _PROOF_SECONDS)
                 self.proved = files
         elif paths and landing.bytes >= self.identify_at:
-            self.facts = call(lambda store: looks.facts(store, paths[:1], prove=False), _LOOK_SECONDS)
-            self.identify_at = 2**63 if self.facts.nodename else landing.bytes * 16
-        log = self.files.get(landing.dmesg.rpartition("/")[2])
+            self._identify(landing, call)
+        with contextlib.suppress(OSError, TriggerError):  # the dump counts, its log is a comfort
+            self._read_log(landing, call)
+
+    def _identify(self, landing: Landing, call: Call) -> None:
+        """Read the headers only: whose dump is it?"""
+        path = f"{self.baseline.path}/{landing.cores[0]}"
+        self.facts = call(lambda store: looks.facts(store, [path], prove=False), _LOOK_SECONDS)
+        self.identify_at = 2**63 if self.facts.nodename else landing.bytes * 16
+
+    def _read_log(self, landing: Landing, call: Call) -> None:
+        """Read the log beside the dump when it has changed, or, without one, out of a whole dump, once."""
+        facts, log = self.facts, self.files.get(landing.dmesg.rpartition("/")[2])
         if log is not None and log != self.looked:
             path = f"{self.baseline.path}/{landing.dmesg}"
             self.look = call(lambda store: looks.dmesg(store, path), _LOOK_SECONDS)
             self.looked = log
-
-    def _look_inside(self, landing: Landing, facts: DumpFacts, call: Call) -> None:
-        """Read the kernel log out of a whole dump that has none beside it, once; it may well not be had."""
-        path = f"{self.baseline.path}/{landing.cores[0]}"
-        if not landing.dmesg and self.looked is None:
+        elif not landing.dmesg and self.looked is None and facts and facts.complete is Complete.YES:
             self.looked = Entry("")
-            with contextlib.suppress(OSError, TriggerError):
-                self.look = call(lambda store: looks.dmesg_in(store, path, facts), _LOOK_SECONDS)
+            core = f"{self.baseline.path}/{landing.cores[0]}"
+            self.look = call(lambda store: looks.dmesg_in(store, core, facts), _LOOK_SECONDS)
 
     def _verdict(self) -> Verdict | None:
         if self.facts is None:
@@ -194,7 +206,9 @@ class Following:
             self.expectation.nodename.lower(),
         )
 
-    def _state(self, landing: Landing, state: State, reason: str, *, final: bool = False) -> TargetState:
+    def _state(
+        self, landing: Landing, state: State, reason: str, *, final: bool = False, unproved: bool = False
+    ) -> TargetState:
         path = self.baseline.path
         return TargetState(
             state,
@@ -208,4 +222,6 @@ class Following:
             verdict=self._verdict(),
             look=self.look,
             final=final,
+            unproved=unproved,
+            ours=self._surely_ours(landing.name, self._verdict()),
         )

@@ -118,7 +118,7 @@ class _Watch:
 
     def interval(self, last: float, state: TargetState) -> float:
         """Return how long to wait: 2 s on a local target or while something happens, else up to 10 s."""
-        if state.state is State.LANDED and state.facts is None:
+        if state.unproved:
             return 0.0  # it was shown at once; now prove it
         if self.local or state.state not in (State.WAITING, State.UNREADABLE):
             return POLL_SECONDS
@@ -131,7 +131,9 @@ class _Watch:
         except TriggerError as error:
             state = TargetState(State.UNREADABLE, reason=error.message)
         except OSError as error:
-            state = TargetState(State.UNREADABLE, reason=error.strerror or str(error))
+            said = error.strerror or str(error)
+            where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+            state = TargetState(State.UNREADABLE, reason=where + said)
         except Exception as error:  # a defect of ours must not end the watch of an open fire
             logger.exception("a look at the target failed")
             state = TargetState(State.UNREADABLE, reason=f"{type(error).__name__}: {error}")

@@ -18,7 +18,7 @@ from trigger.clock import Deadline, FastClock, SystemClock
 from trigger.post.following import TargetState
 from trigger.post.landing import Baseline, Entry, State
 from trigger.post.poller import watch_target
-from trigger.post.target import LocalStore, Store, baseline
+from trigger.post.target import LocalFile, LocalStore, Store, baseline
 from trigger.post.verify import Expectation, Identity
 
 FIRE = vmcores.CRASH_TIME - 5.0
@@ -143,9 +143,11 @@ def test_every_phase_is_told_once_and_in_order(tmp_path: Path) -> None:
 def test_a_shared_server_where_another_host_dumps_at_the_same_time(tmp_path: Path) -> None:
     other = list(savers.debian("10.0.0.8-")(tmp_path, pieces(core_of(True, nodename="web7"))))
     ours = list(savers.rhel("10.0.0.7", "vmcore.flat")(tmp_path, pieces(core_of(True))))
-    last, _ = watch(tmp_path, [step for _, step in [*other, *ours]])
+    last, seen = watch(tmp_path, [step for _, step in [*other, *ours]])
     assert last.state is State.VERIFIED
     assert "10.0.0.7" in last.path
+    assert last.ours
+    assert not any(state.ours for state in seen if "10.0.0.8" in state.path)
     assert any("web7" in text for text in last.others)
     alone, _ = watch(tmp_path, before=Baseline(str(tmp_path), {Path(last.path).parent.name: Entry("x")}))
     assert alone.state is State.TIMED_OUT
@@ -167,6 +169,44 @@ def test_an_older_crash_that_is_copied_there_is_never_ours(tmp_path: Path) -> No
     last, _ = watch(tmp_path)
     assert last.state is State.TIMED_OUT
     assert any("before the fire" in text for text in last.others)
+
+
+def test_nobody_elses_dump_is_ever_shown_as_landed(tmp_path: Path) -> None:
+    """Without a baseline everything at the target is new, and `--until landed` would take the first."""
+    older = core_of(False, crash_time=vmcores.CRASH_TIME - 3600)
+    for prefix, core in (("10.0.0.8", core_of(False, nodename="web7")), ("10.0.0.7", older)):
+        for _, step in savers.rhel(prefix, "vmcore")(tmp_path, [core]):
+            step()
+    last, seen = watch(tmp_path, before=Baseline(str(tmp_path), None))
+    assert {state.state for state in [*seen, last]} <= {State.WAITING, State.TIMED_OUT}
+    assert len(last.others) == 2
+
+
+def test_a_log_that_cannot_be_read_does_not_hide_the_dump(tmp_path: Path) -> None:
+    for _, step in savers.rhel("127.0.0.1", "vmcore")(tmp_path, [core_of(False)]):
+        step()
+
+    class NoLogs(LocalStore):
+        def open(self, path: str) -> LocalFile:
+            if path.endswith(".txt"):
+                raise PermissionError(13, "Permission denied", path)
+            return super().open(path)
+
+    last, _ = watch(tmp_path, factory=NoLogs)
+    assert (last.state, last.look) == (State.VERIFIED, None)
+
+
+def test_a_dump_that_cannot_be_read_says_which(tmp_path: Path) -> None:
+    for _, step in savers.rhel("127.0.0.1", "vmcore")(tmp_path, [core_of(False)]):
+        step()
+
+    class NoCores(LocalStore):
+        def open(self, path: str) -> LocalFile:
+            raise PermissionError(13, "Permission denied", path)
+
+    last, _ = watch(tmp_path, factory=NoCores)
+    assert last.state is State.TIMED_OUT
+    assert last.reason.endswith("/vmcore: Permission denied")
 
 
 def test_a_rehearsal_of_kdumpctl_is_ignored(tmp_path: Path) -> None:

@@ -48,11 +48,11 @@ class TargetState:
     """What is known of the target at one moment.
 
     `path` and `dmesg` are absolute paths in the store; `bytes` is the dump's size so far and `rate` its
-    growth in bytes per second. `reason` is a clause for people. `facts` and `verdict` are there once the dump
-    was read, `look` once the kernel log beside it was. `others` tells of dumps there that are not ours.
-    `final` says that watching longer would change nothing, `unproved` that the proof of a landed dump comes
-    next, and `ours` that the dump's header, or the name of its folder, is this host's: on a shared target
-    only that counts.
+    growth in bytes per second. `reason` is a clause for people, harmless to print; paths are the target's own
+    and may not be. `facts` and `verdict` are there once the dump was read, `look` once the kernel log beside
+    it was. `others` tells of dumps there that are not ours. `final` says that watching longer would change
+    nothing, `unproved` that the proof of a landed dump comes next, and `ours` that the dump's header, or the
+    name of its folder, is this host's: on a shared target only that counts.
     """
 
     state: State

@@ -20,6 +20,7 @@ from trigger.post.landing import Baseline, State
 from trigger.post.one_call import OneCall
 from trigger.post.target import Store
 from trigger.post.verify import Expectation
+from trigger.text import harmless
 
 POLL_SECONDS = 2.0
 IDLE_SECONDS = 10.0  # of a remote target where nothing happens
@@ -139,7 +140,8 @@ class _Watch:
             state = TargetState(State.UNREADABLE, reason=f"{type(error).__name__}: {error}")
         if state.state is State.UNREADABLE:
             self.close()
-        return replace(state, others=tuple(self.others.values()))
+        others = tuple(harmless(text) for text in self.others.values())
+        return replace(state, reason=harmless(state.reason), others=others)
 
     def _look(self) -> TargetState:
         known = frozenset(self.others)

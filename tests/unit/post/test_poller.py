@@ -243,6 +243,21 @@ def test_suse_says_why_there_is_no_core(tmp_path: Path) -> None:
         assert words in last.reason
 
 
+def test_what_the_target_says_is_made_harmless(tmp_path: Path) -> None:
+    folder = tmp_path / "evil\x1b[2J-2026-11-23-03-49"
+    folder.mkdir()
+    (folder / "README.txt").write_text("Kernel crashdump\nvmcore status: error \x1b]0;owned\x07\n")
+    last, _ = watch(tmp_path)
+    assert last.state is State.FAILED
+    assert "error \\x1b]0;owned" in last.reason
+    (folder / "README.txt").unlink()
+    for _, step in savers.rhel("evil\x1b[2J", "vmcore")(tmp_path, [core_of(False, nodename="web7")]):
+        step()
+    others = watch(tmp_path)[0].others
+    assert others
+    assert all(text.isprintable() for text in others)
+
+
 def test_debians_copy_beside_a_failed_makedumpfile(tmp_path: Path) -> None:
     folder = tmp_path / savers.STAMP
     folder.mkdir()

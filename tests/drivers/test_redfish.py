@@ -485,6 +485,7 @@ def test_bad_input_ends_in_a_sentence(start: Start, name: str) -> None:
     error = failure(server)
     assert error.exit_code == 6
     assert "Nothing was sent" in error.message
+    assert name != "too long a body" or "longer than 10 MB" in error.message
     if "leads" not in error.message:
         assert f"redfish: https://127.0.0.1:{server.port}" in error.message
 
@@ -549,7 +550,9 @@ def test_proxies_and_netrc_of_the_environment_are_not_asked(
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
-        assert probe(start()).identity.uuid == ITS_IDENTITY.uuid
+        server = start()
+        assert probe(server).identity.uuid == ITS_IDENTITY.uuid
+        assert not any("authorization" in headers for headers in server.headers)
         proxy.settimeout(0)
         with pytest.raises(BlockingIOError):
             proxy.accept()

@@ -214,7 +214,10 @@ class CliServer:
 
     async def _silent(self, process: Any) -> bool:
         self._deliver()
-        return await self._deaf(process)
+        while line := await process.stdin.readline():  # whoever types it again is found out
+            if line.strip() == self.manners.nmi:
+                self._deliver()
+        return False
 
     async def _deaf(self, process: Any) -> bool:
         await self._stop.wait()

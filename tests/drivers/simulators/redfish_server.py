@@ -316,7 +316,7 @@ class RedfishServer:
 
     def _fault_truncated(self, sock: socket.socket, request: Request) -> bool:
         self._deliver()
-        sock.sendall(secrets.choice([b"HTTP/1.1 20", b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"a":']))
+        sock.sendall(secrets.choice([b"HTTP/1.1 20", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}"]))
         return False
 
     def _fault_endless(self, sock: socket.socket, request: Request) -> bool:

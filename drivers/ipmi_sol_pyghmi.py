@@ -59,6 +59,8 @@ class Sol(Console):  # type: ignore[misc]
         self._sendoutput(b"", sendbreak=True)
         if self._break_refused:
             raise Refused("the BMC refused the BREAK (NACK)")
+        if self.broken:
+            raise IpmiException("the console was lost")
         if self.awaitingack:
             self.awaitingack = False
             raise IpmiException("the BMC did not acknowledge the BREAK; it may have been sent")

@@ -5,18 +5,23 @@ The order of BREAKs and characters is decided in trigger/sysrq.py; here it is ca
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from trigger.clock import Clock, Deadline, SystemClock
 from trigger.driver import Console
 from trigger.errors import DriverError, Refused
 from trigger.recording import Recording
-from trigger.sysrq import CLEARING, HELP_S, Dialogue, Do, Heard
+from trigger.sysrq import CLEARING, CRASH, HELP_S, Dialogue, Do, Heard, judge
 
 QUIET_S = 1.0  # a console that said nothing for so long has said what it had to say
 DRAIN_S = 0.2  # for the echo of the clearing character
 LONGEST_S = 120.0  # of one key's output
 MOST_BYTES = 8 * 1024 * 1024  # of one key's output that is kept in memory; the recording holds more
+
+
+def _never(said: bytes) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +65,26 @@ class Line:
                 typed += dialogue.character
                 dialogue.done()
             else:
-                said = self.listen(HELP_S, QUIET_S, deadline.left() if deadline else LONGEST_S)
+                said = self._hear(dialogue, deadline)
                 dialogue.said(said)
         sent = dialogue.key in typed and not dialogue.broken
         return Answer(dialogue.key, dialogue.heard, said, dialogue.broken, sent, dialogue.trusted)
 
-    def listen(self, first_s: float, quiet_s: float, longest_s: float = LONGEST_S) -> bytes:
-        """Return what the console says until it was quiet for `quiet_s`; the first byte may take `first_s`.
+    def _hear(self, dialogue: Dialogue, deadline: Deadline | None) -> bytes:
+        """Return what the console says after a key: all of it, but of a crash only so much as says that it is one."""
+        longest_s = deadline.left() if deadline else LONGEST_S
+        if dialogue.character != CRASH:
+            return self.listen(HELP_S, QUIET_S, longest_s)
+        # A crashing kernel goes on talking for a minute, and the watch does not start before.
+        decisive = (Heard.CRASHED, Heard.DISABLED)
+        return self.listen(HELP_S, QUIET_S, min(HELP_S, longest_s), lambda said: judge(CRASH, said) in decisive)
 
+    def listen(
+        self, first_s: float, quiet_s: float, longest_s: float = LONGEST_S, enough: Callable[[bytes], bool] = _never
+    ) -> bytes:
+        """Return what the console says until it was quiet for `quiet_s`, or until it is `enough`.
+
+        The first byte may take `first_s`.
         A console that is lost meanwhile ends it; the next key then raises. All of it goes into the recording.
         """
         said = bytearray()
@@ -85,6 +102,8 @@ class Line:
             if self._recording is not None:
                 self._recording.output(more)
             said += more[: MOST_BYTES - len(said)]
+            if enough(bytes(said)):
+                break
         return bytes(said)
 
     def _break(self, dialogue: Dialogue) -> None:

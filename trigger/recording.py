@@ -23,6 +23,7 @@ from trigger.text import harmless
 LIMIT_BYTES = 64 * 1024 * 1024
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _COPY_BYTES = 1 << 20
+_LINE_CHARACTERS = 4096  # of console.txt; longer lines are broken
 
 
 class BoundedFile:
@@ -109,6 +110,7 @@ class Recording:
         self._cast = BoundedFile(self._folder, "console.cast", limit, 0o600)
         self._text = BoundedFile(self._folder, "console.txt", limit, 0o600)
         self._open = True
+        self._unfinished, self._unfinished_at = "", 0.0  # of console.txt; serial-over-LAN brings a few bytes at a time
         self._gap_after = 0.0  # when the last event before the middle came
         header = {"version": 2, "width": 80, "height": 24, "timestamp": int(clock.time()), "title": host}
         self._keep(_json_line(header), f"# console of {harmless(host)}, seconds since {header['timestamp']}\n".encode())
@@ -119,19 +121,21 @@ class Recording:
             text = self._decoder.decode(said)
             if text:
                 after = round(self._clock.monotonic() - self._begin, 6)
-                self._keep(_json_line([after, "o", text]), _plain(after, text), after)
+                self._keep(_json_line([after, "o", text]), self._lines(text, after), after)
 
     def note(self, text: str) -> None:
         """Keep a remark of ours in its place, such as "BREAK": a marker, not a keystroke."""
         with self._lock:
             after = round(self._clock.monotonic() - self._begin, 6)
-            self._keep(_json_line([after, "m", text]), f"[{after:.3f}] -- {harmless(text)} --\n".encode(), after)
+            plain = self._rest() + f"[{after:.3f}] -- {harmless(text)} --\n".encode()
+            self._keep(_json_line([after, "m", text]), plain, after)
 
     def close(self) -> None:
         """Finish both files; raises nothing."""
         with self._lock:
             if not self._open:
                 return
+            self._keep(b"", self._rest())
             self._open = False
             said = f"{self._cast.dropped} bytes of this recording were dropped here"
             marker = _json_line([self._gap_after, "m", said])
@@ -153,6 +157,21 @@ class Recording:
         """Finish it."""
         self.close()
 
+    def _lines(self, text: str, after: float) -> bytes:
+        """Return the lines of console.txt that `text` finishes, and remember what it begins."""
+        if not self._unfinished:
+            self._unfinished_at = after
+        *finished, begun = (self._unfinished + text).split("\n")
+        plain = b"".join(_plain(self._unfinished_at if n == 0 else after, line) for n, line in enumerate(finished))
+        if finished:
+            self._unfinished_at = after
+        self._unfinished = begun
+        return plain + (self._rest() if len(begun) > _LINE_CHARACTERS else b"")
+
+    def _rest(self) -> bytes:
+        rest, self._unfinished = _plain(self._unfinished_at, self._unfinished), ""
+        return rest
+
     def _keep(self, cast: bytes, text: bytes, after: float = 0.0) -> None:
         if self.problem or not self._open:
             return
@@ -165,10 +184,10 @@ class Recording:
             self.problem = f"the recording of the console ended: {error.strerror}"
 
 
-def _plain(after: float, text: str) -> bytes:
-    """Return `text`, harmless, as lines that begin with the seconds at which they came."""
-    lines = text.replace("\r\n", "\n").replace("\r", "").split("\n")
-    return "".join(f"[{after:.3f}] {harmless(line)}\n" for line in lines if line).encode()
+def _plain(after: float, line: str) -> bytes:
+    """Return a line, harmless, with the seconds at which it began."""
+    shown = line.replace("\r", "")
+    return f"[{after:.3f}] {harmless(shown)}\n".encode() if shown else b""
 
 
 def _json_line(value: object) -> bytes:

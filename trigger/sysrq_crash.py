@@ -14,8 +14,6 @@ from trigger.errors import DriverError, OutcomeUnknown, Refused
 from trigger.recording import Recording
 from trigger.sysrq import CRASH, Dialogue, Do, Heard, explain
 
-LONGEST_S = 10.0  # from the first character to what the kernel says; the watch does not start before
-
 
 class CrashByConsole(Driver):
     """The console of `driver` as a button. `record` makes the recording when the console is open; None: none."""
@@ -53,7 +51,7 @@ class CrashByConsole(Driver):
         line = Line(self._console, self._recording)
         dialogue = Dialogue(CRASH)
         try:
-            answer = line.press(dialogue, deadline.at_most(LONGEST_S))
+            answer = line.press(dialogue, deadline)
         except DriverError as error:
             if dialogue.next() in (Do.CLEAR, Do.BREAK):
                 raise Refused(f"{error.message} {CRASH!r} was not typed.") from error

@@ -36,9 +36,20 @@ def test_what_was_said_and_when(tmp_path: Path) -> None:
         [0.0, "o", "login: "], [1.5, "m", "BREAK"], [1.5, "o", "\x1b[31mHELP\r\n"], [1.5, "o", "\u20ac\n"],
     ]  # fmt: skip
     text = (folder / "console.txt").read_text()
-    assert "[1.500] \\x1b[31mHELP\n[1.500] \u20ac\n" in text
+    assert "[0.000] login: \n[1.500] -- BREAK --\n[1.500] \\x1b[31mHELP\n[1.500] \u20ac\n" in text
     assert "[1.500] -- BREAK --" in text
     assert "\x1b" not in text
+
+
+def test_lines_that_come_in_pieces(tmp_path: Path) -> None:
+    recording, clock, folder = recorded(tmp_path)
+    for piece in (b"[  1.0] sys", b"rq: Tri", b"gger a crash\r", b"\nlogin: ", b"x" * 5000, b"\n", b"last"):
+        recording.output(piece)
+        clock.sleep(1)
+    recording.close()
+    text = (folder / "console.txt").read_text()
+    assert "[0.000] [  1.0] sysrq: Trigger a crash\n[3.000] login: xxx" in text
+    assert text.endswith("[6.000] last\n")
 
 
 def test_files_are_private(tmp_path: Path) -> None:

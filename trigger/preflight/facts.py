@@ -62,10 +62,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class KernelConsole:
-    """A line of /proc/consoles: the device, and whether it is enabled (E)."""
+    """A line of /proc/consoles: the device, whether it is enabled (E), and whether it is /dev/console (C)."""
 
     device: str
     enabled: bool
+    preferred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ class Facts:
     def consoles(self) -> tuple[KernelConsole, ...]:
         """The kernel's registered consoles (/proc/consoles), the preferred one first."""
         found = re.findall(r"^(\S+)\s+\S+\s+\(([^)]*)\)", self.text("consoles"), re.MULTILINE)
-        return tuple(KernelConsole(device, "E" in flags) for device, flags in found)
+        return tuple(KernelConsole(device, "E" in flags, "C" in flags) for device, flags in found)
 
     @cached_property
     def watchdogs(self) -> tuple[Watchdog, ...]:

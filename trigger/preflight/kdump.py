@@ -35,6 +35,11 @@ def judge_loaded(facts: Facts) -> Judgement | None:
             "this kernel cannot load a crash kernel (built without CONFIG_CRASH_DUMP)",
             "# install one that can",
         )
+    if loaded == 1 and facts.settings is not None and not facts.settings.enabled:
+        return fail(
+            "a crash kernel is loaded, but USE_KDUMP is not 1: Debian's crash kernel reads that and saves nothing",
+            *start_kdump(facts),
+        )
     if loaded == 1:
         return good("a crash kernel is loaded")
     return fail(f"no crash kernel is loaded{_why_not_loaded(facts)}", *_load_remedy(facts))
@@ -208,12 +213,18 @@ def judge_built(facts: Facts) -> Judgement | None:
     if not missing or not facts.complete:
         return None
     says = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+    return warn(says, *_install(facts, missing))
+
+
+def _install(facts: Facts, tools: list[str]) -> tuple[str, ...]:
     family = facts.distribution.split("-")[0]
-    install = {
-        "debian": "apt-get install kdump-tools",
-        "suse": "zypper install kdump kexec-tools makedumpfile",
-    }
-    return warn(says, install.get(family, "dnf install kdump-utils makedumpfile || dnf install kexec-tools"))
+    packages = sorted({"kexec": "kexec-tools"}.get(tool, tool) for tool in tools)
+    if family == "debian":
+        return (f"apt-get install {' '.join(packages)}",)
+    if family == "suse":
+        return (f"zypper install {' '.join(packages)}",)
+    # makedumpfile is a package of its own since Fedora 41 and RHEL 10, and was part of kexec-tools before
+    return (f"dnf install {' '.join(packages)} || dnf install kexec-tools",)
 
 
 _DOC = "Linux Documentation/admin-guide/kdump/kdump.rst"

@@ -9,12 +9,10 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class When:
+class When(NamedTuple):
     """What a row is recognised by; every field that is given must match. Texts are regular expressions, any case.
 
     `vendor` and `model` are the ComputerSystem's, `oem` is a key of its Oem block, `manager` the path of its
@@ -27,8 +25,7 @@ class When:
     manager: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Quirk:
+class Quirk(NamedTuple):
     """One difference. `firmware` is a range such as ">=1.10,<2.30"; an unknown firmware counts as inside."""
 
     vendor: str
@@ -37,7 +34,7 @@ class Quirk:
     source: str
     firmware: str = ""
     driver: str = "redfish"
-    when: When = field(default_factory=When)
+    when: When = When()
     # Mechanisms. POST this body to the system's own URI instead of an action:
     body_to_system: Mapping[str, str] | None = None
     # Where the standard action lists no Nmi: this OEM action, with this parameter and value.
@@ -54,8 +51,7 @@ class Quirk:
     warning: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What rows are matched against; "" where the controller does not say."""
 
     vendor: str = ""
@@ -184,7 +180,8 @@ def _bound(numbers: tuple[int, ...], part: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    found = re.search(r"\d+(\.\d+)*", version)
+    # HPE writes "iLO 5 v2.44": the version is the number with a dot where there is one.
+    found = re.search(r"\d+(\.\d+)+", version) or re.search(r"\d+", version)
     return tuple(int(number) for number in found[0].split(".")) if found else ()
 
 

@@ -50,7 +50,7 @@ class RedfishDriver(Driver):
             reset, extra = self._ask_action_info(reset, deadline)
         elif not firmware:
             firmware, extra = self._firmware(system, deadline)
-        system = replace(system, reset=reset, identity=self._identity(system, firmware))
+        system = system._replace(reset=reset, identity=self._identity(system, firmware))
         self._system_uri, self._shot = system.uri, reset
         return Probe(
             identity=system.identity,
@@ -192,7 +192,7 @@ class RedfishDriver(Driver):
         try:
             return with_action_info(reset, self.session.get(reset.action_info, deadline)), ()
         except NotThere as error:
-            return replace(reset, action_info=""), (f"what the reset allows could not be read: {error.message}",)
+            return reset._replace(action_info=""), (f"what the reset allows could not be read: {error.message}",)
 
     def _firmware(self, system: System, deadline: Deadline) -> tuple[str, tuple[str, ...]]:
         if not system.manager:

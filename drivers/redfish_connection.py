@@ -17,7 +17,7 @@ import ssl
 import threading
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from drivers.timed_socket import TimedSocket
 from trigger.clock import Deadline
@@ -42,8 +42,7 @@ class Lost(Exception):
         self.stale = stale
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One whole HTTP answer; header names are in lower case, the body is decompressed."""
 
     status: int

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from drivers.quirks import Facts, Quirk, matching
 from drivers.redfish_body import link, local_path
@@ -30,8 +29,7 @@ _STILL_IN_POST = frozenset({
 _HPE_STILL_IN_POST = frozenset({"InPost", "InPostDiscoveryComplete"})
 
 
-@dataclass(frozen=True, slots=True)
-class Reset:
+class Reset(NamedTuple):
     """The one request that sends an NMI. `allowed` is None where the controller does not say.
 
     `action_info` is where it would say, "" when it has been read or there is none.
@@ -43,8 +41,7 @@ class Reset:
     action_info: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class System:
+class System(NamedTuple):
     """One ComputerSystem. `reset` is None where it has no way to be reset: not a candidate."""
 
     uri: str
@@ -56,7 +53,7 @@ class System:
     manager: str = ""
     logs: tuple[str, ...] = ()
     quirks: tuple[Quirk, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
 
 def read_system(uri: str, body: Mapping[str, Any]) -> System:
@@ -90,8 +87,8 @@ def with_action_info(reset: Reset, body: Mapping[str, Any]) -> Reset:
     parameters = body.get("Parameters")
     for parameter in parameters if isinstance(parameters, list) else ():
         if isinstance(parameter, dict) and parameter.get("Name") == "ResetType":
-            return replace(_with_values(reset, parameter.get("AllowableValues")), action_info="")
-    return replace(reset, action_info="")
+            return _with_values(reset, parameter.get("AllowableValues"))._replace(action_info="")
+    return reset._replace(action_info="")
 
 
 def reset_values(listed: object) -> tuple[str, ...] | None:
@@ -200,7 +197,7 @@ def _standard_reset(body: Mapping[str, Any]) -> Reset | None:
     info = action.get("@Redfish.ActionInfo")
     reset = Reset(local_path(action["target"]), {"ResetType": "Nmi"})
     listed = _with_values(reset, action.get("ResetType@Redfish.AllowableValues"))
-    return replace(listed, action_info=local_path(info) if isinstance(info, str) and listed.allowed is None else "")
+    return listed._replace(action_info=local_path(info) if isinstance(info, str) and listed.allowed is None else "")
 
 
 def _with_values(reset: Reset, listed: object) -> Reset:
@@ -208,7 +205,7 @@ def _with_values(reset: Reset, listed: object) -> Reset:
     if values is None:
         return reset
     spelled = next((value for value in values if value.casefold() == "nmi"), "")
-    return replace(reset, body={"ResetType": spelled or "Nmi"}, allowed=bool(spelled))
+    return reset._replace(body={"ResetType": spelled or "Nmi"}, allowed=bool(spelled))
 
 
 def _legacy_allowed(body: Mapping[str, Any]) -> bool | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from drivers.redfish_body import known_text, local_path
 from drivers.redfish_connection import Lost
@@ -20,6 +21,9 @@ from trigger.driver import Accepted, Driver, DriverOptions, EventLogEntry, Ident
 from trigger.errors import ConfigError, DriverError, OutcomeUnknown
 from trigger.host import Controller
 from trigger.identity import Match, compare_identities
+
+if TYPE_CHECKING:
+    from drivers.redfish_console import SerialConsole
 
 _MAX_SYSTEMS = 64
 
@@ -87,6 +91,20 @@ class RedfishDriver(Driver):
 
         system = read_system(self._system_uri, self.session.get(self._need_system(), deadline))
         return read_logs(self.session, system, deadline, newest, since)
+
+    def serial_consoles(self, deadline: Deadline) -> tuple[SerialConsole, ...]:
+        """Return what system and manager say of the serial console; raises DriverError when they cannot be read."""
+        from drivers.redfish_console import serial_consoles
+
+        body = self.session.get(self._need_system(), deadline)
+        return serial_consoles(body, self._manager(read_system(self._system_uri, body), deadline))
+
+    def controller_time(self, deadline: Deadline) -> float | None:
+        """Return the controller's own clock, seconds since the epoch, None where it does not say."""
+        from drivers.redfish_log import parse_time
+
+        system = read_system(self._system_uri, self.session.get(self._need_system(), deadline))
+        return parse_time(text(self._manager(system, deadline), "DateTime"))
 
     def close(self) -> None:
         """Delete the session, whatever happened before. See Driver.close."""
@@ -193,6 +211,9 @@ class RedfishDriver(Driver):
             return with_action_info(reset, self.session.get(reset.action_info, deadline)), ()
         except NotThere as error:
             return reset._replace(action_info=""), (f"what the reset allows could not be read: {error.message}",)
+
+    def _manager(self, system: System, deadline: Deadline) -> dict[str, Any]:
+        return self.session.get(system.manager, deadline) if system.manager else {}
 
     def _firmware(self, system: System, deadline: Deadline) -> tuple[str, tuple[str, ...]]:
         if not system.manager:

@@ -324,6 +324,47 @@ def test_power_is_read_again(start: Start) -> None:
         assert driver.power(Deadline(5)) is Power.OFF
 
 
+CONSOLES: list[tuple[dict[str, Any], dict[str, Any], list[tuple[Any, ...]]]] = [
+    ({}, {}, []),
+    ({}, {"SerialConsole": {"ServiceEnabled": False, "ConnectTypesSupported": []}}, []),
+    (
+        {},
+        {
+            "SerialConsole": {
+                "ServiceEnabled": True,
+                "MaxConcurrentSessions": 2,
+                "ConnectTypesSupported": ["SSH", "IPMI"],
+            }
+        },
+        [("ssh", True, None, 2, ""), ("ipmi", True, None, 2, "")],
+    ),
+    (
+        {"SerialConsole": {"SSH": {"ServiceEnabled": True, "Port": 2200, "HotKeySequenceDisplay": "Press ~. to exit"}}},
+        {"SerialConsole": {"ServiceEnabled": False, "ConnectTypesSupported": ["IPMI"]}},
+        [("ssh", True, 2200, None, "Press ~. to exit")],
+    ),
+    ({"SerialConsole": {"SSH": {"Port": "22", "ServiceEnabled": 1}}}, {}, [("ssh", None, None, None, "")]),
+    ({"SerialConsole": 7}, {"SerialConsole": {"ConnectTypesSupported": "SSH"}}, []),
+]
+
+
+@pytest.mark.parametrize(("system", "manager", "expected"), CONSOLES)
+def test_the_serial_console_is_described(
+    start: Start, system: dict[str, Any], manager: dict[str, Any], expected: list[tuple[Any, ...]]
+) -> None:
+    tree = machine(**system)
+    tree["/redfish/v1/Managers/1"] |= manager
+    with redfish(start(tree)) as driver:
+        driver.probe(Deadline(5))
+        assert [tuple(console) for console in driver.serial_consoles(Deadline(5))] == expected
+
+
+def test_the_controller_has_a_clock_of_its_own(start: Start) -> None:
+    with redfish(start()) as driver:
+        driver.probe(Deadline(5))
+        assert driver.controller_time(Deadline(5)) == 1795410000.0
+
+
 def test_bodies_may_be_compressed(start: Start) -> None:
     assert probe(start(zipped=True)).identity.uuid == ITS_IDENTITY.uuid
 

@@ -10,6 +10,7 @@ demo: $(STAMP)  ## install, then make a real, hung Linux kernel dump (or the sim
 	@PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo
 
 test: lint lab-install  ## everything CI runs, lab included; under 25 minutes
+	@sh scripts/packages
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)
@@ -18,6 +19,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 soak: lab-install  ## the same tests with their full counts (seeded; hours)
+	@sh scripts/packages
 	TRIGGER_SOAK=1 $(BIN)/python -m pytest -m "not lab" tests
 
 bench: lab-install  ## side by side with ipmitool, as ratios

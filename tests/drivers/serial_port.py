@@ -154,9 +154,9 @@ class SerialPort:
 
 
 @contextlib.contextmanager
-def sol_bmc(folder: Path, console: SerialPort) -> Iterator[RealBmc]:
+def sol_bmc(folder: Path, console: SerialPort, port: int = 0) -> Iterator[RealBmc]:
     """Run Debian's ipmi_sim with serial-over-LAN to `console`; it connects there by telnet."""
-    port = ipmi_bmcs.free_port()
+    port = port or ipmi_bmcs.free_port()
     (folder / "state").mkdir()
     config, emulation = folder / "bmc.conf", folder / "bmc.emu"
     said = ipmi_bmcs._CONFIG.format(

@@ -22,6 +22,7 @@ HELP = b"\r\n[   12.3] sysrq: HELP : loglevel(0-9) reboot(b) crash(c)\r\n"
         (176, "bhosu"),  # Ubuntu
         (184, "bchlmopstuwzR"),  # SLES
         (8, "chlmptwzR"),
+        (512, "h"),  # a bit that nobody has given a meaning yet
         (1, "".join(KEYS)),
     ],
 )

@@ -76,7 +76,7 @@ def _reachable(target: Target, facts: Facts) -> Judgement:
     if target.kind in ("local", "nfs"):
         folder = folder_of(target, facts)
         if folder is not None:
-            return _writable(target, folder)
+            return _writable(folder, facts)
         return _local_missing(target, facts) if target.kind == "local" else _server(target, facts)
     if target.kind == "ssh":
         return _ssh(target, facts)
@@ -98,11 +98,11 @@ def _local_missing(target: Target, facts: Facts) -> Judgement:
     return unknown(f"{target.directory} could not be looked at")
 
 
-def _writable(target: Target, folder: Folder) -> Judgement:
+def _writable(folder: Folder, facts: Facts) -> Judgement:
     if folder.error:
         remedy = command("mkdir -p -m 0700 {path}", path=folder.path)
         return fail(f"{folder.path}: {folder.error}", remedy)
-    if "ro" in folder.options or folder.writable is False:
+    if "ro" in folder.options or (folder.writable is False and facts.is_root):
         how = "is mounted read-only" if "ro" in folder.options else "cannot be written"
         return fail(f"{folder.path} {how}", command("mount -o remount,rw {mount}", mount=folder.mount))
     if folder.probed not in ("", "ok"):
@@ -119,7 +119,8 @@ def _writable(target: Target, folder: Folder) -> Judgement:
         return warn(
             f"{folder.path} is on an encrypted disk: the crash kernel must be able to open it without a passphrase"
         )
-    tried = "a file was written there and removed" if folder.probed else "can be written"
+    tried = "can be written" if facts.is_root else "is mounted read-write"
+    tried = "a file was written there and removed" if folder.probed else tried
     return good(f"{folder.path} is on {folder.device} ({folder.fstype or 'file system unknown'}); {tried}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -42,23 +42,9 @@ def _keys(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) ->
 @verbose_option
 @click.pass_context
 def command(
-    ctx: click.Context,
-    host: str | None,
-    keys: tuple[str, ...],
-    show_list: bool,
-    via: str,
-    confirm: str,
-    reason: str,
-    steal: bool,
-    overrides: tuple[str, ...],
-    no_wait: bool,
-    dry_run: bool,
-    config: Path | None,
-    until: str,
-    deadline: float | None,
-    as_json: bool,
-    verbose: int,
-) -> None:
+    ctx: click.Context, /, host: str | None, keys: tuple[str, ...], show_list: bool, steal: bool, no_wait: bool,
+    until: str, deadline: float | None, **rest: Any,
+) -> None:  # fmt: skip
     """Press SysRq KEYs on HOST's serial console, each once, and print what its kernel answers.
 
     A BREAK and one character per key, after a BREAK and h have proved that the kernel listens. Keys that are not
@@ -66,30 +52,19 @@ def command(
     proved, as by `trigger nmi`. Exit code 6: a key was not taken, and why.
     """
     if show_list:
-        _list(as_json)
+        _list(rest["as_json"])
         return
     if host is None or not keys:
         raise click.UsageError("HOST and KEY are needed, as in: trigger sysrq server42 w l m", ctx)
     from trigger.action import Choices, act
 
-    choices = Choices(
-        action="sysrq-c" if keys == (CRASH,) else "sysrq",
-        config=config,
-        via=via,
-        confirm=confirm,
-        reason=reason,
-        overrides=overrides,
-        until="accepted" if no_wait else until,
-        deadline_s=deadline,
-        dry_run=dry_run,
-        as_json=as_json,
-        verbose=verbose,
-    )
+    action = "sysrq-c" if keys == (CRASH,) else "sysrq"
+    choices = Choices(action, until="accepted" if no_wait else until, deadline_s=deadline, **rest)
     if keys == (CRASH,):
         if steal:
             raise click.UsageError("--steal is not for c: whoever has the console may be looking at the crash", ctx)
         ctx.exit(act(host, choices))
-    if dry_run or no_wait or overrides:
+    if choices.dry_run or no_wait or choices.overrides:
         raise click.UsageError("--dry-run, --no-wait and --override are for c only", ctx)
     from trigger.sysrq_ask import ask_kernel
 

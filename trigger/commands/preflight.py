@@ -40,6 +40,11 @@ FORMATS = ("table", "json", "csv", "junit", "prometheus", "html")
 @click.option(
     "--probe-target", is_flag=True, help="Also write one small file to the dump target and remove it, as proof."
 )
+@click.option(
+    "--rehearse",
+    is_flag=True,
+    help="Also send BREAK and h on each console: the kernel's help proves that BREAK arrives.",
+)
 @click.option("--export", type=click.Path(path_type=Path, file_okay=False), help="Write the records there as well.")
 @click.option("--print-script", is_flag=True, help="Print the read-only script that runs on the host, and end.")
 @config_option

@@ -1,9 +1,9 @@
 """The serial console: is the port that a BREAK reaches a console of the kernel, and is its receiver awake?
 
-A port's receiver sleeps until somebody opens it once. The kernel itself opens the preferred console (/dev/console)
-at boot, and a console that was opened is never put to sleep again: tty_port_shutdown() leaves consoles alone. Tried
-on Linux 6.1 under QEMU: never opened, no RTS in /proc/tty/driver/serial and BREAK is not heard; opened and closed
-again, RTS stays and BREAK works, getty or not.
+A port's receiver sleeps until somebody opens it once. The kernel itself opens the preferred console
+(/dev/console) at boot, and a console that was opened is never put to sleep again: tty_port_shutdown()
+leaves consoles alone. Tried on Linux 6.1 under QEMU: never opened, no RTS in /proc/tty/driver/serial and
+BREAK is not heard; opened and closed again, RTS stays and BREAK works, getty or not.
 
 Source: Linux drivers/tty/tty_port.c, include/linux/serial_core.h (uart_handle_break), drivers/tty/serial/8250
 (interrupts are enabled in startup), init/main.c (console_on_rootfs).
@@ -26,7 +26,8 @@ _SERIAL = re.compile(r"(ttyS|ttyAMA|ttyPS|ttymxc|ttyLP|ttyUL|ttySAC|hvc|hvsi|scl
 class Uart:
     """One line of /proc/tty/driver/serial.
 
-    `breaks` counts BREAKs received; `awake` says whether the port was opened since boot, None when it cannot tell.
+    `breaks` counts BREAKs received; `awake` says whether the port was opened since boot, None when it
+    cannot tell.
     """
 
     device: str

@@ -28,6 +28,7 @@ from trigger.preflight.check import (
     warn,
 )
 from trigger.preflight.facts import Facts
+from trigger.preflight.rehearse import Rehearsal, rehearse
 from trigger.record import Record, config_hash
 from trigger.registry import load_driver
 
@@ -45,6 +46,7 @@ class Asked:
     routes: tuple[Route, ...] = ()
     probe: Probe | None = None
     error: TriggerError | None = None
+    rehearsal: Rehearsal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Asking:
     retry_auth: bool = False
     accept_identity: bool = False
     probe_target: bool = False
+    rehearse: bool = False
     dump_stores: Mapping[str, str] = field(default_factory=dict)
     clock: Clock = field(default_factory=SystemClock)
 
@@ -85,7 +88,9 @@ def ask(controller: Controller, host: Host, expected: Identity, old: Record | No
     try:
         with driver_class(controller, options) as driver:
             probe = driver.probe(Deadline(PROBE_S, asking.clock))
-            return Asked(controller, routes, probe=replace(probe, learned=_learned(driver, probe)))
+            probe = replace(probe, learned=_learned(driver, probe))
+            heard = rehearse(driver, asking.clock) if asking.rehearse and isinstance(driver, HasConsole) else None
+            return Asked(controller, routes, probe, rehearsal=heard)
     except TriggerError as error:
         return Asked(controller, routes, error=error)
     except Exception as error:  # one broken driver must not end the audit of a fleet
@@ -142,6 +147,8 @@ def _findings(answer: Asked, host: Host, facts: Facts | None, old: Record | None
     found = [finding(_for(check, answer.routes), judgement, name) for check, judgement in judged if judgement]
     if Route.NMI in answer.routes:
         found.append(finding(ALLOWED, _allowed(probe), name))
+    if answer.rehearsal is not None:
+        found.append(finding(BREAK, (good if answer.rehearsal.proved else fail)(answer.rehearsal.says), name))
     found += [finding(_for(SAID, answer.routes), warn(sentence.rstrip(".")), name) for sentence in probe.warnings]
     return found
 
@@ -339,6 +346,12 @@ ALLOWED = _check(
     "DSP0266 AllowableValues, ActionInfo",
     routes=(Route.NMI,),
 )
+BREAK = _check(
+    "console-break",
+    "Some controllers answer that a BREAK was sent, and drop it; only the kernel's answer proves the way.",
+    "obmc-console issue 25; Linux include/linux/serial_core.h",
+    routes=(Route.SYSRQ_SOL,),
+)
 CERTIFICATE = _check(
     "controller-certificate",
     "An expired certificate stops the login on the day it matters.",
@@ -352,4 +365,4 @@ ACCESS = _check(
     decides=False,
 )
 SAID = _check("controller-remark", "The driver noticed it while it probed.", _DRIVER, stage=Stage.REMARK, decides=False)
-CHECKS = (NONE, LOGIN, POWER, IDENTITY, CHANGED, ALLOWED, CERTIFICATE, ACCESS, SAID)
+CHECKS = (NONE, LOGIN, POWER, IDENTITY, CHANGED, ALLOWED, BREAK, CERTIFICATE, ACCESS, SAID)

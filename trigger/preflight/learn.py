@@ -64,13 +64,18 @@ def make_record(
         },
         rejected_logins=_rejected(asked, host, kept),
     )
-    return record if facts is None else _with_host(record, facts, now, dump_stores)
+    return record if facts is None else _with_host(record, facts, asked, now, dump_stores)
 
 
-def _with_host(record: Record, facts: Facts, now: float, dump_stores: Mapping[str, str]) -> Record:
+def _with_host(
+    record: Record, facts: Facts, asked: Sequence[Asked], now: float, dump_stores: Mapping[str, str]
+) -> Record:
     consoles = serial_consoles(facts)
     console = ConsoleProof(consoles[0], speed(facts, consoles[0])) if consoles else ConsoleProof()
-    if record.console.device == console.device and record.console.proved_at:
+    proved = [answer.controller.name for answer in asked if answer.rehearsal and answer.rehearsal.proved]
+    if proved and consoles:
+        console = replace(console, controller=proved[0], proved_at=now)
+    elif record.console.device == console.device and record.console.proved_at:
         console = record.console
     address = re.match(r"([0-9a-f]{8,16}) ", facts.text("stext"))
     stext = int(address[1], 16) if address and int(address[1], 16) else None

@@ -52,6 +52,7 @@ class Wishes:
     trust_new: bool = False
     accept_identity: bool = False
     probe_target: bool = False
+    rehearse: bool = False
     retry_auth: bool = False
     export: Path | None = None
     config: Path | None = None
@@ -172,6 +173,7 @@ def looker(config: Config, state: StateFolder, wishes: Wishes, clock: Clock) -> 
                 retry_auth=wishes.retry_auth,
                 accept_identity=wishes.accept_identity,
                 probe_target=wishes.probe_target,
+                rehearse=wishes.rehearse,
                 dump_stores=stores,
                 clock=clock,
             )

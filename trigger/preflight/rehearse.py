@@ -49,7 +49,7 @@ def _dialogue(console: Console, clock: Clock) -> Rehearsal:
     The character after it clears that state, so that the second BREAK counts.
     """
     _listen(console, Deadline(0.2, clock))  # what is old is no answer
-    for attempt in ("", " at the second attempt (a stale BREAK was waiting)"):
+    for attempt in ("", " at the second attempt"):
         console.send_break()
         console.write(b"h")
         if _HELP.search(_listen(console, Deadline(ANSWER_S, clock))):

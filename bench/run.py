@@ -76,16 +76,16 @@ def bench_ipmi(folder: Path) -> None:
         side_by_side("nmi, suite known, beside ipmitool", lambda: fire(known), peer, "at most 1.0, aim at 0.85")
         side_by_side("nmi, cold, beside ipmitool", lambda: fire(cold), peer, "at most 1.3")
         for name, config in (("known", known), ("cold", cold)):
-            print(f"  datagrams to the BMC up to the NMI, {name}: {packets(machine, lambda c=config: fire(c))}")
-        machine.switch(host="hung")
+            print(f"  datagrams to the BMC before the NMI, {name}: {packets(machine, lambda c=config: fire(c))}")
+        machine.set_host("hung")
         side_by_side("nmi, suite known, host's SSH hangs", lambda: fire(known), peer, "waits 0.5 s for a banner")
 
 
 def packets(machine: SimulatedMachine, fire: Callable[[], float]) -> int:
-    """Return how many datagrams one fire sends up to and including the NMI: all but Close Session."""
-    before = machine.requests().get("datagrams", 0)
+    """Return how many datagrams one fire sends before the NMI."""
+    machine.reset_counts()
     fire()
-    return machine.requests().get("datagrams", 0) - before - 1
+    return machine.requests()["datagrams_before_nmi"]
 
 
 def bench_help(folder: Path) -> None:

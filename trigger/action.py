@@ -167,9 +167,7 @@ def find_host(config: Config, name: str, choices: Choices) -> Host:
 
     controller = ad_hoc_controller(choices.ad_hoc)
     if name in config:
-        from dataclasses import replace
-
-        return replace(config.host(name), controllers=(controller,))
+        return config.host(name)._replace(controllers=(controller,))
     return Host(name=name, controllers=(controller,), where="--controller")
 
 

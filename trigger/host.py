@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class SecretReference:
+class SecretReference(NamedTuple):
     """Where a secret is to be had; never the secret itself.
 
     `kind` is env, file, command, keyring or prompt; `argument` is the variable's name, the path, the argument
@@ -19,16 +19,14 @@ class SecretReference:
     where: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(NamedTuple):
     """How a controller's certificate is verified: by a CA file, or by a pinned SHA-256 fingerprint (hex)."""
 
     ca_file: str = ""
     fingerprint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Controller:
+class Controller(NamedTuple):
     """One way to a host's controller, in the order in which it is tried.
 
     `name` is what `--via` takes (default: the driver's name). `port` 0 is the driver's default. `system` names
@@ -45,13 +43,12 @@ class Controller:
     system: str = ""
     privilege: str = ""
     cipher_suite: int | None = None
-    tls: Tls = field(default_factory=Tls)
-    options: Mapping[str, object] = field(default_factory=dict)
+    tls: Tls = Tls()
+    options: Mapping[str, object] = MappingProxyType({})
     where: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ssh:
+class Ssh(NamedTuple):
     """How the host itself is reached. `key` and `known_hosts` are paths, "" for SSH's own defaults."""
 
     host: str
@@ -62,16 +59,14 @@ class Ssh:
     engine: str = "asyncssh"
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedIdentity:
+class ExpectedIdentity(NamedTuple):
     """Who the host is, as its owner wrote it down; "" where not given."""
 
     uuid: str = ""
     serial: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(NamedTuple):
     """One host. `dump_target` is "auto" (from the record or the host's own kdump configuration), a path or a URL."""
 
     name: str
@@ -79,6 +74,6 @@ class Host:
     ssh: Ssh | None = None
     dump_target: str = "auto"
     tags: tuple[str, ...] = ()
-    identity: ExpectedIdentity = field(default_factory=ExpectedIdentity)
+    identity: ExpectedIdentity = ExpectedIdentity()
     protected: bool = False
     where: str = ""

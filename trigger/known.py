@@ -9,25 +9,34 @@ from typing import TYPE_CHECKING, NamedTuple
 from trigger.driver import Identity
 from trigger.host import Host
 from trigger.identity import has_own_identity
-from trigger.record import Record, find_record
-from trigger.state import StateFolder
+from trigger.state import RECORD, StateFolder
 
 if TYPE_CHECKING:
     from trigger.config import Config
+    from trigger.record import Record
 
 
 class Known(NamedTuple):
-    """Empty without a record. `routes` maps a controller's name to what its last probe learned."""
+    """Empty without a record. `routes` maps a controller's name to what its last probe learned.
+
+    `route_reasons` says by route (nmi, sysrq-sol, sysrq-ssh) why no dump would result; `not_ready` by any.
+    """
 
     present: bool = False
     routes: Mapping[str, Mapping[str, object]] = MappingProxyType({})
     identities: Mapping[str, Identity] = MappingProxyType({})
     not_ready: tuple[str, ...] = ()
+    route_reasons: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     boot_id: str = ""
     hostname: str = ""
     memory_bytes: int | None = None
     dump_target: str = ""
     record: Record | None = None
+
+    def reasons_against(self, ability: str) -> tuple[str, ...]:
+        """Return why no dump would result from a shot by `ability`: a host may be ready by another route only."""
+        route = "sysrq-sol" if ability == "send_sysrq_crash" else "nmi"
+        return self.route_reasons.get(route, self.not_ready)
 
 
 def known_of(state: StateFolder, config: Config, host: Host) -> Known:
@@ -35,6 +44,10 @@ def known_of(state: StateFolder, config: Config, host: Host) -> Known:
 
     Raises ConfigError when the record cannot be understood.
     """
+    if not (state.has(host.name, RECORD) or config.record_dirs):
+        return Known()
+    from trigger.record import find_record  # 5 ms that a host without a record does not pay for
+
     record = find_record(state, host.name, config.record_dirs)
     if record is None:
         return Known()
@@ -44,6 +57,7 @@ def known_of(state: StateFolder, config: Config, host: Host) -> Known:
         routes=record.routes,
         identities={c.name: _merged(record.identity, record.controllers.get(c.name)) for c in host.controllers},
         not_ready=record.not_ready_reasons,
+        route_reasons=record.route_reasons,
         boot_id=record.boot_id,
         hostname=record.identity.hostname,
         memory_bytes=record.mem_bytes,

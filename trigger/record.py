@@ -22,10 +22,10 @@ from pathlib import Path
 from trigger.driver import Identity
 from trigger.errors import ConfigError, GuardRefused
 from trigger.host import Host
-from trigger.state import StateFolder
+from trigger.state import RECORD, StateFolder
 
 VERSION = 1
-FILE_NAME = "record.json"
+FILE_NAME = RECORD
 _LIMIT = 4 * 1024 * 1024  # bytes; a record with a baseline of 2,000 entries is 200 KB
 _STALE_S = 7 * 86400.0
 
@@ -137,12 +137,11 @@ def age_text(seconds: float) -> str:
 
 def config_hash(host: Host) -> str:
     """Return the SHA-256 (hex) of what the configuration says of `host`; where it says it does not count."""
-    plain = dataclasses.asdict(host)
-    for part in (plain, *plain["controllers"]):
-        part.pop("where", None)
-        if part.get("password"):
-            part["password"].pop("where", None)
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+    controllers = tuple(
+        c._replace(where="", password=c.password and c.password._replace(where="")) for c in host.controllers
+    )
+    plain = json.dumps(host._replace(where="", controllers=controllers), sort_keys=True, default=dict)
+    return hashlib.sha256(plain.encode()).hexdigest()
 
 
 def find_record(state: StateFolder, host: str, more: Iterable[str] = ()) -> Record | None:

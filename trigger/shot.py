@@ -162,7 +162,7 @@ class _Attempt:
             has_record=self.known.present,
             expected=tuple(identity for identity in (written, recorded) if identity != Identity()),
             confirmed_by=self.wish.confirmed_by,
-            not_ready=self.known.not_ready,
+            not_ready=self.known.reasons_against(opened.route.ability),
             liveness=self._liveness.result(),
             open_fires=self.open_fires,
             protected=host.protected,

@@ -19,6 +19,7 @@ from trigger.errors import GuardRefused
 
 SHARED = Path("/var/lib/trigger")
 JOURNAL = "journal.jsonl"
+RECORD = "record.json"
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -72,6 +73,10 @@ class StateFolder:
         """Yield a descriptor of hosts/NAME/runs/RUN, made where needed. Raises GuardRefused (rule `state`)."""
         with self._descriptor(("hosts", name, "runs", run), True) as folder:
             yield folder
+
+    def has(self, name: str, file: str) -> bool:
+        """Return whether hosts/NAME has a `file`, of whatever kind: opening it is what checks it."""
+        return os.path.lexists(self.host_folder(name) / file)
 
     def host_folder(self, name: str) -> Path:
         """Return the path of hosts/NAME, for messages; open it with `host`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ def written(fingerprint: str) -> str:
         (GOOD, BY_CA, ""),
         (OTHER, BY_CA, GOOD.fingerprint),
         (GOOD, Tls(), GOOD.fingerprint),
-        (GOOD, dataclasses.replace(BY_CA, fingerprint=GOOD.fingerprint), ""),
+        (GOOD, BY_CA._replace(fingerprint=GOOD.fingerprint), ""),
     ],
     ids=[
         "pin",
@@ -90,7 +89,7 @@ def test_good_enough(servers: list[RedfishServer], shown: Certificate, tls: Tls,
         (ELSEWHERE, BY_CA, "", "does not verify"),
         (EXPIRED, BY_CA, "", "expired"),
         (EXPIRED, BY_CA, GOOD.fingerprint, "expired"),
-        (OTHER, dataclasses.replace(BY_CA, fingerprint=GOOD.fingerprint), "", "is not the pinned one"),
+        (OTHER, BY_CA._replace(fingerprint=GOOD.fingerprint), "", "is not the pinned one"),
     ],
     ids=[
         "unknown",

@@ -32,8 +32,11 @@ def recognise(head: bytes) -> str:
     return next((name for signature, name in _SIGNATURES if head.startswith(signature)), "")
 
 
-def head(raw: bytes, wrapper: str) -> bytes:
-    """Return the first bytes inside, at most 1 MiB, as far as `raw` goes; never raises."""
+def head(data: Metered, wrapper: str) -> bytes:
+    """Return the first bytes inside, at most 1 MiB, b"" when they are damaged; raises Malformed or TooMuch."""
+    raw = data.head
+    if wrapper == "bzip2":  # nothing comes out before the first block is whole
+        raw = data.exactly(0, min(data.size, _BZIP2_WINDOW))
     try:
         if wrapper == "gzip":
             return zlib.decompressobj(wbits=31).decompress(raw, _HEAD_OUTPUT)

@@ -108,7 +108,7 @@ def _learn_wrapped(data: Metered, facts: DumpFacts, *, prove: bool) -> Iterator[
     compressor's own trailer proves nothing: the last bytes inside must be the flattened end marker.
     """
     yield facts
-    inner = inspect(BytesReader(compressed.head(data.head, facts.wrapper)), facts.name, prove=False)
+    inner = inspect(BytesReader(compressed.head(data, facts.wrapper)), facts.name, prove=False)
     facts = replace(
         inner, size=facts.size, wrapper=facts.wrapper, complete=Complete.UNKNOWN, fault="",
         reason=f"only the start was decompressed: {inner.format} inside",

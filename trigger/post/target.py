@@ -10,7 +10,7 @@ import os
 import stat
 import urllib.parse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -146,7 +146,7 @@ def _split(url: str) -> urllib.parse.SplitResult:
 def _ssh_of(parts: urllib.parse.SplitResult, ssh: Ssh | None) -> Ssh:
     host = parts.hostname or ""
     same = ssh if ssh is not None and ssh.host == host else Ssh(host)
-    return replace(same, port=parts.port or same.port, user=parts.username or same.user)
+    return same._replace(port=parts.port or same.port, user=parts.username or same.user)
 
 
 def _clean(path: str) -> str:

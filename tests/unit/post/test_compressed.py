@@ -27,7 +27,9 @@ CASES = [(name, tuple(command)) for name, commands in COMMANDS.items() for comma
 
 @functools.cache
 def dump(pages: int = 500, end: bool = True) -> bytes:
-    return vmcores.flattened(vmcores.kdump_writes(vmcores.memory(pages)), end=end)
+    chosen = random.Random(pages)
+    noise = {frame: chosen.randbytes(4096) for frame in range(1, 3 * pages, 7)}  # as pages that do not shrink
+    return vmcores.flattened(vmcores.kdump_writes({**vmcores.memory(pages), **noise}), end=end)
 
 
 def compress(command: tuple[str, ...], data: bytes) -> bytes:

@@ -1,5 +1,5 @@
 """`python -m trigger`."""
 
-from trigger.cli import entry
+from trigger.entry import entry
 
 entry()

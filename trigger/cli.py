@@ -5,9 +5,6 @@ Commands are loaded only when they run; `--help` reads the table below and impor
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import os
 import sys
 from collections.abc import Sequence
 
@@ -131,17 +128,3 @@ def report(error: TriggerError) -> None:
     click.echo(f"trigger: {harmless(without_secrets(error.message), lines=True)}", err=True)
     if error.next_step:
         click.echo(f"  next: {harmless(error.next_step, lines=True)}", err=True)
-
-
-def entry() -> None:
-    """Run as the console script: exit with the command's code.
-
-    Collecting garbage while modules load, and tearing them down at the end, took 60 of 330 ms from Enter to the
-    prompt's return (measured). A command that watches switches collection on again (trigger/action.py).
-    """
-    gc.disable()
-    code = main()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)

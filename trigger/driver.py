@@ -14,8 +14,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
 
 from trigger.clock import Clock, Deadline, SystemClock
 
@@ -65,15 +65,13 @@ class Probe:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """The controller answered yes. It proves nothing about the host."""
 
     answer: str
 
 
-@dataclass(frozen=True, slots=True)
-class EventLogEntry:
+class EventLogEntry(NamedTuple):
     """One entry of the controller's event log; `time` is in seconds since the epoch on the controller's clock."""
 
     time: float | None
@@ -90,8 +88,7 @@ class Answers(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class DriverOptions:
+class DriverOptions(NamedTuple):
     """What a driver is given besides its controller's configuration.
 
     `known` is what the record says of this controller (`Probe.learned` of the last preflight; empty without one).
@@ -99,10 +96,10 @@ class DriverOptions:
     """
 
     secrets: Answers
-    known: Mapping[str, object] = field(default_factory=dict)
-    expected: Identity = field(default_factory=Identity)
+    known: Mapping[str, object] = MappingProxyType({})
+    expected: Identity = Identity()
     accept_new: bool = False
-    clock: Clock = field(default_factory=SystemClock)
+    clock: Clock = SystemClock()
 
 
 class Driver:

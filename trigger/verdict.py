@@ -16,19 +16,21 @@ class Seen(NamedTuple):
     """What was seen since the shot.
 
     `outcome` is accepted or unknown. `dump` is the state of the target (trigger/post/landing.py), `dump_path` what
-    was found there. `boot` is "" (nothing authenticated seen), same, or new. Ages are in seconds; `same_boot_s` is
-    that of the shot when the same boot was last seen.
+    was found there, `dump_ours` that it is proved to be of this host and crash, `dump_final` that it will not change.
+    `boot` is "" (nothing authenticated seen), same, or new. Ages are in seconds; `same_boot_s` is that of the shot
+    when the same boot was last seen.
     """
 
     outcome: str
     dump: str = "waiting"
     dump_path: str = ""
     dump_text: str = ""
+    dump_ours: bool = False
+    dump_final: bool = False
     boot: str = ""
     since_fire_s: float = 0.0
     same_boot_s: float = 0.0
     since_back_s: float = 0.0
-    host_silent: bool = False
     timed_out: bool = False
     detached: bool = False
     until: str = "verified"
@@ -76,7 +78,8 @@ def _answered(host: str, seen: Seen) -> Finished | None:
 
 def _reached(host: str, seen: Seen) -> Finished | None:
     """`--until crashed` and `--until landed`."""
-    if seen.until == "crashed" and (seen.boot == "new" or seen.dump in ("writing", "landed")):
+    crashed = seen.boot == "new" or (seen.dump_ours and seen.dump in ("writing", "landed"))
+    if seen.until == "crashed" and crashed:
         evidence = "it runs a new boot" if seen.boot == "new" else "a dump appeared at its target"
         text, safe = f"{host} has crashed: {evidence}.", "no"
     elif seen.until == "landed" and seen.dump == "landed":
@@ -116,7 +119,7 @@ def _no_crash(host: str, seen: Seen) -> Finished | None:
 def _no_dump(host: str, seen: Seen) -> Finished | None:
     if seen.boot != "new":
         return None
-    if seen.dump in ("incomplete", "failed"):
+    if seen.dump in ("incomplete", "failed") and seen.dump_final:
         what = f"the dump at {seen.dump_path or 'its target'} is not complete ({seen.dump_text or seen.dump})"
     elif seen.dump == "waiting" and seen.since_back_s >= NO_DUMP_GRACE_S:
         what = f"no new dump is at its target {NO_DUMP_GRACE_S:.0f} s after it came back"

@@ -13,12 +13,12 @@ from trigger.verdict import NO_DUMP_GRACE_S, SAME_BOOT_PROOF_S, Seen, decide
         (Seen("accepted", until="accepted"), 0, "yes", "no", False),
         (Seen("unknown", until="accepted"), 7, "maybe", "unknown", False),
         (Seen("accepted", until="crashed", boot="new"), 0, "yes", "no", False),
-        (Seen("accepted", until="crashed", dump="writing"), 0, "yes", "no", False),
+        (Seen("accepted", until="crashed", dump="writing", dump_ours=True), 0, "yes", "no", False),
         (Seen("accepted", until="landed", dump="landed"), 0, "yes", "unknown", False),
         (Seen("accepted", boot="same", same_boot_s=SAME_BOOT_PROOF_S), 8, "yes", "yes", True),
         (Seen("unknown", boot="same", same_boot_s=SAME_BOOT_PROOF_S), 8, "maybe", "yes", True),
-        (Seen("accepted", boot="new", dump="incomplete"), 9, "yes", "yes", True),
-        (Seen("accepted", boot="new", dump="failed"), 9, "yes", "yes", True),
+        (Seen("accepted", boot="new", dump="incomplete", dump_final=True), 9, "yes", "yes", True),
+        (Seen("accepted", boot="new", dump="failed", dump_final=True), 9, "yes", "yes", True),
         (Seen("accepted", boot="new", since_back_s=NO_DUMP_GRACE_S), 9, "yes", "yes", True),
         (Seen("accepted", boot="new", dump="landed", since_back_s=NO_DUMP_GRACE_S), 10, "yes", "yes", False),
         (Seen("accepted", detached=True), 10, "yes", "unknown", False),
@@ -51,6 +51,8 @@ def test_every_end(seen: Seen, code: int, sent: str, safe: str, ends: bool) -> N
         Seen("accepted", boot="new", since_back_s=NO_DUMP_GRACE_S - 1),
         Seen("accepted", boot="new", dump="writing", since_back_s=999),
         Seen("unknown", until="crashed"),
+        Seen("accepted", until="crashed", dump="writing"),  # on a shared target: another host's
+        Seen("accepted", boot="new", dump="incomplete"),  # it stalls, and may grow again
     ],
 )
 def test_what_is_no_end_yet(seen: Seen) -> None:

@@ -134,6 +134,8 @@ class _Follower:
             dump=known.target.state.value,
             dump_path=self._shown(known.target.path),
             dump_text=harmless(known.target.reason),
+            dump_ours=known.target.ours,
+            dump_final=known.target.final,
             boot=known.host.boot if known.host.boot in ("same", "new") else "",
             since_fire_s=self._clock.time() - self._watched.fired_at,
             same_boot_s=known.host.at - self._watched.fired_at if known.host.boot == "same" else 0.0,

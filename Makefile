@@ -22,8 +22,11 @@ soak: lab-install  ## the same tests with their full counts (seeded; hours)
 	@sh scripts/packages
 	TRIGGER_SOAK=1 $(BIN)/python -m pytest -m "not lab" tests
 
-bench: lab-install  ## side by side with ipmitool, as ratios
-	$(BIN)/python bench/run.py
+bench: lab-install  ## side by side with ipmitool, sushy, xargs and makedumpfile, as ratios
+	$(BIN)/python bench/ipmi.py
+	$(BIN)/python bench/redfish_driver.py
+	$(BIN)/python bench/preflight.py
+	$(BIN)/python bench/inspect_terabyte.py
 
 lab-install: $(STAMP)
 	$(BIN)/python tests/lab/lab.py install

@@ -146,7 +146,7 @@ def bench_resend(python: Path) -> None:
             _one_call([str(python), "-c", code, f"https://127.0.0.1:{server.port}", USER, PASSWORD])
             server.close()
             counts.append(str(server.deliveries()))
-        print(f"  {name:<12}{' / '.join(counts)}", flush=True)
+        print(f"  {name:<18}{' / '.join(counts)}", flush=True)
     ipmitool = ["ipmitool", "-I", "lanplus", "-C", "3", "-H", "127.0.0.1", "-U", Script().user, "-P", Script().password]
     for name in ("pyghmi", "ipmitool"):
         counts = []
@@ -155,13 +155,44 @@ def bench_resend(python: Path) -> None:
                 pyghmi = [str(python), "-c", PYGHMI, f":{bmc.port}", Script().user, Script().password]
                 _one_call(pyghmi if name == "pyghmi" else [*ipmitool, "-p", str(bmc.port), "chassis", "power", "diag"])
             counts.append(str(bmc.received["chassis control"]))
-        print(f"  {name:<12}{' / '.join(counts)}", flush=True)
-    print("  trigger     1 / 1 (tests/drivers/test_*_conformance.py, counted there in every run)")
+        print(f"  {name:<18}{' / '.join(counts)}", flush=True)
 
 
-def _one_call(command: list[str]) -> None:
+def bench_ours(folder: Path) -> None:
+    """Print the same for `trigger nmi`, over Redfish and over IPMI."""
+    words = ["--confirm", "server42", "--no-wait", "--reason", "bench", "--override", "no-record"]
+    fire = [TRIGGER, "nmi", "server42", *words, "--override", "identity-unproved"]
+    counts = []
+    for fault in ("lost-reply", "silent"):
+        server = RedfishServer(machine(), fault)
+        config = write_config(folder, server.port)
+        _one_call(fire, environment(folder, config, None))
+        server.close()
+        counts.append(str(server.deliveries()))
+    print(f"  {'trigger, redfish':<18}{' / '.join(counts)}", flush=True)
+    counts = []
+    for play in ({"loses": {"chassis control": 1}}, {"silent": frozenset({"chassis control"})}):
+        with ScriptedBmc(Script(suites=(3,), **play)) as bmc:
+            config = write_ipmi_config(folder, bmc.port)
+            _one_call(fire, environment(folder, config, None))
+        counts.append(str(bmc.received["chassis control"]))
+    print(f"  {'trigger, ipmi':<18}{' / '.join(counts)}", flush=True)
+
+
+def write_ipmi_config(folder: Path, port: int) -> Path:
+    """Write a configuration of server42 with the scripted BMC as its controller."""
+    secret, config = folder / "password", folder / "config.yaml"
+    secret.write_text(Script().password + "\n")
+    config.write_text(
+        "hosts:\n  server42:\n    controllers:\n"
+        f"      - {{driver: ipmi, address: 127.0.0.1, port: {port}, user: {Script().user}, password: {{file: {secret}}}}}\n"
+    )
+    return config
+
+
+def _one_call(command: list[str], environment: dict[str, str] | None = None) -> None:
     try:
-        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+        subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     except subprocess.TimeoutExpired:
         print(f"  (ended after 60 s: {Path(command[0]).name} {command[1][:2]})")
 
@@ -176,6 +207,8 @@ def main() -> None:
         for login in ("session", "no-token"):
             bench_time(Path(name), python, login)
     bench_resend(python)
+    with tempfile.TemporaryDirectory(prefix="trigger-bench-") as name:
+        bench_ours(Path(name))
 
 
 if __name__ == "__main__":

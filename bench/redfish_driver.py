@@ -185,7 +185,8 @@ def write_ipmi_config(folder: Path, port: int) -> Path:
     secret.write_text(Script().password + "\n")
     config.write_text(
         "hosts:\n  server42:\n    controllers:\n"
-        f"      - {{driver: ipmi, address: 127.0.0.1, port: {port}, user: {Script().user}, password: {{file: {secret}}}}}\n"
+        f"      - {{driver: ipmi, address: 127.0.0.1, port: {port}, user: {Script().user},\n"
+        f"         password: {{file: {secret}}}}}\n"
     )
     return config
 

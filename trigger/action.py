@@ -64,6 +64,8 @@ def act(host_name: str, choices: Choices, clock: Clock | None = None) -> int:
     try:
         return _act(host_name, choices, clock, people)
     except KeyboardInterrupt:
+        if Run.something_sent:
+            raise  # trigger/cli.py says that it was
         error = GuardRefused("Stopped by the operator before anything was sent.", rule="operator")
         _say_end(error, host_name, choices, clock)
         raise error from None

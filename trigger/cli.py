@@ -88,8 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:
-        click.echo("Stopped by the operator. Nothing was sent.", err=True)
-        return 5
+        return report_stop()
     except click.UsageError as error:
         error.show()
         return 2
@@ -108,6 +107,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
+def something_sent() -> bool:
+    """Return whether this process may have sent a shot; loads nothing to find out."""
+    return "trigger.run" in sys.modules and bool(sys.modules["trigger.run"].Run.something_sent)
+
+
+def report_stop() -> int:
+    """Say on standard error what Ctrl-C stopped, and return the exit code: 5 before a shot, 10 after it."""
+    sent = something_sent()
+    what = "Something WAS sent before: do not power-cycle, use `trigger wait`." if sent else "Nothing was sent."
+    click.echo(f"Stopped by the operator. {what}", err=True)
+    return 10 if sent else 5
+
+
 def report_bug(error: Exception) -> int:
     """Say on standard error that this is a bug, without any secret that was in use, and return the exit code.
 
@@ -117,7 +129,7 @@ def report_bug(error: Exception) -> int:
 
     text = without_secrets("".join(traceback.format_exception(error)))
     click.echo(harmless(text, lines=True), err=True)
-    sent = "trigger.run" in sys.modules and sys.modules["trigger.run"].Run.something_sent
+    sent = something_sent()
     what = "something WAS sent before: do not power-cycle, use `trigger wait`" if sent else "nothing was sent"
     click.echo(f"trigger: this is a bug; {what}. Please report it with the lines above.", err=True)
     return 7 if sent else 1

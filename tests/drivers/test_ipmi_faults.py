@@ -16,7 +16,7 @@ from time import monotonic
 import pytest
 
 from drivers.ipmi import IpmiDriver
-from tests.drivers.ipmi_bmcs import RealBmc, controller, ipmi_sim, options, pyghmi_bmc
+from tests.drivers.ipmi_bmcs import RealBmc, controller, ipmi_sim, options
 from tests.drivers.scripted_bmc import Script, ScriptedBmc
 from tests.drivers.udp_proxy import Datagram, UdpProxy, losing, lossy, straight
 from trigger.clock import Deadline
@@ -25,25 +25,6 @@ from trigger.errors import DriverError, LoginFailed, OutcomeUnknown, Refused, Un
 KNOWN = {"cipher_suite": 3}
 FIRES = 200 if os.environ.get("TRIGGER_SOAK") == "1" else 10
 LOGIN_SECONDS, ANSWER_SECONDS = 10.0, 1.0
-
-
-@pytest.fixture(scope="module")
-def sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBmc]:
-    with ipmi_sim(tmp_path_factory.mktemp("ipmi_sim")) as bmc:
-        yield bmc
-
-
-@pytest.fixture(scope="module")
-def pyghmi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBmc]:
-    with pyghmi_bmc(tmp_path_factory.mktemp("pyghmi")) as bmc:
-        yield bmc
-
-
-@pytest.fixture(params=["ipmi_sim", "pyghmi"])
-def bmc(request: pytest.FixtureRequest) -> RealBmc:
-    chosen: RealBmc = request.getfixturevalue("sim" if request.param == "ipmi_sim" else "pyghmi")
-    (chosen.folder / "delivered").unlink(missing_ok=True)
-    return chosen
 
 
 # -- the 200 fires ------------------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from tests.drivers.ipmi_bmcs import (
     Secret,
     controller,
     free_port,
-    ipmi_sim,
     options,
     pyghmi_bmc,
 )
@@ -34,26 +33,6 @@ from trigger.errors import OutcomeUnknown, Refused
 
 ENCRYPTED = 0
 KNOWN = {"cipher_suite": 3}
-
-
-@pytest.fixture(scope="module")
-def sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBmc]:
-    with ipmi_sim(tmp_path_factory.mktemp("ipmi_sim")) as bmc:
-        yield bmc
-
-
-@pytest.fixture(scope="module")
-def pyghmi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBmc]:
-    with pyghmi_bmc(tmp_path_factory.mktemp("pyghmi")) as bmc:
-        yield bmc
-
-
-@pytest.fixture(params=["ipmi_sim", "pyghmi"])
-def bmc(request: pytest.FixtureRequest) -> RealBmc:
-    chosen: RealBmc = request.getfixturevalue("sim" if request.param == "ipmi_sim" else "pyghmi")
-    (chosen.folder / "delivered").unlink(missing_ok=True)
-    (chosen.folder / "code").unlink(missing_ok=True)
-    return chosen
 
 
 @contextmanager

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from trigger.events import DumpFound, Event, Finished, Fired, Firing, Guarded, Observed, Planned, Probed
 from trigger.journal import Line
 from trigger.text import harmless
+
+if TYPE_CHECKING:
+    from trigger.watch.status import Status
 
 _OUTCOMES = {
     "accepted": "the controller accepted it",
@@ -80,6 +83,12 @@ def _bytes(count: int) -> str:
     return f"{size:.1f} TB"
 
 
+def status_line(now: Status) -> str:
+    """Return how things stand in one line."""
+    size = f" {now.bytes / 1e6:.1f} MB at {now.bytes_per_s / 1e6:.1f} MB/s" if now.bytes else ""
+    return f"{now.elapsed_s:5.0f} s  dump: {now.dump}{size}; {'; '.join(now.evidence)}; Ctrl-C detaches"
+
+
 class People:
     """Writes sentences for people; on a terminal, also a status line of what is waited for."""
 
@@ -107,8 +116,9 @@ class People:
             self._write(f"{elapsed}{sentence(event)}\n")
         self._draw()
 
-    def status(self, text: str) -> None:
-        """Show what is being waited for, on a terminal only, in place."""
+    def status(self, now: Status) -> None:
+        """Show how things stand, on a terminal only, in place."""
+        text = status_line(now)
         if self._live and text != self._status:
             self._clear()
             self._status = harmless(text)

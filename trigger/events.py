@@ -70,12 +70,19 @@ class Fired(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """Something seen while watching. `grade` is proof, strong or weak; `phase` as in trigger/watch/phases.py."""
+    """Something seen while watching. `grade` is proof, strong or weak; `phase` as in trigger/watch/phases.py.
+
+    For the console `pattern` names what matched and `offset` counts the bytes of the recording before it; the bytes
+    themselves are only there. `percent` is makedumpfile's.
+    """
 
     phase: str
     source: str
     grade: str
     text: str
+    pattern: str = ""
+    offset: int | None = None
+    percent: float | None = None
 
 
 class DumpFound(NamedTuple):

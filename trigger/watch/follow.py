@@ -21,6 +21,7 @@ from trigger.post.verify import Expectation
 from trigger.text import harmless
 from trigger.verdict import Seen, decide
 from trigger.watch.host import HostState, watch_host
+from trigger.watch.status import Status
 from trigger.watch.target import shown, target_of
 from trigger.watch.watched import Watched
 
@@ -47,9 +48,9 @@ class _Known:
 
 
 def follow(
-    watched: Watched, emit: Emit, clock: Clock, detach: threading.Event, status: Callable[[str], None]
+    watched: Watched, emit: Emit, clock: Clock, detach: threading.Event, status: Callable[[Status], None]
 ) -> Finished:
-    """Watch until the verdict, and return it; `status` is told what is waited for, in words.
+    """Watch until the verdict, and return it; `status` is told how things stand.
 
     `detach` ends the watching, not the fire. Raises ConfigError when the dump's target cannot be understood and
     the host cannot be watched either.
@@ -90,7 +91,7 @@ class _Follower:
         for thread in self._threads:
             thread.join(end.left())
 
-    def loop(self, emit: Emit, detach: threading.Event, status: Callable[[str], None]) -> Finished:
+    def loop(self, emit: Emit, detach: threading.Event, status: Callable[[Status], None]) -> Finished:
         """Fold what comes until there is a verdict."""
         while True:
             self._fold(emit)
@@ -145,10 +146,16 @@ class _Follower:
             until=self._watched.until,
         )
 
-    def _status(self, seen: Seen) -> str:
+    def _status(self, seen: Seen) -> Status:
         target, host = self._known.target, self._known.host
-        size = f" {target.bytes / 1e6:.1f} MB at {target.rate / 1e6:.1f} MB/s" if target.bytes else ""
-        return f"{seen.since_fire_s:5.0f} s  dump: {seen.dump}{size}; host: {host.text or host.port}; Ctrl-C detaches"
+        return Status(
+            self._watched.host.name,
+            elapsed_s=seen.since_fire_s,
+            dump=seen.dump,
+            bytes=target.bytes,
+            bytes_per_s=target.rate,
+            evidence=(f"host: {host.text or host.port}",),
+        )
 
     def _dump_found(self, state: TargetState) -> DumpFound:
         facts, look = state.facts, state.look

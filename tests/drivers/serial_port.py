@@ -59,6 +59,7 @@ class SerialPort:
     ) -> None:
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
+        self._threads[0].join(5)  # it may just now have accepted a line, which must be closed as well
         for line in self._lines:
             with contextlib.suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
@@ -96,10 +97,11 @@ class SerialPort:
                 line, _ = self._listening.accept()
             except OSError:
                 return
-            line.sendall(b"\xff\xfb\x01\xff\xfb\x03\xff\xfd\x18" + self._greeting)
-            if not self._connected:
-                line.shutdown(socket.SHUT_WR)
-            self._lines.append(line)
+            self._lines.append(line)  # at once: a client that hears the greeting may end the test
+            with contextlib.suppress(OSError):  # it has gone again
+                line.sendall(b"\xff\xfb\x01\xff\xfb\x03\xff\xfd\x18" + self._greeting)
+                if not self._connected:
+                    line.shutdown(socket.SHUT_WR)
             self._threads.append(threading.Thread(target=self._serve, args=(line,), daemon=True))
             self._threads[-1].start()
 

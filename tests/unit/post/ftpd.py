@@ -50,6 +50,8 @@ class _Session:
             for line in commands:
                 name, _, argument = line.decode().strip().partition(" ")
                 getattr(self, f"on_{name.upper()}", self.unknown)(argument)
+        if self.data is not None:  # a client may go away between PASV and the transfer
+            self.data.close()
 
     def say(self, line: str) -> None:
         self.connection.sendall(line.encode() + b"\r\n")
@@ -70,6 +72,8 @@ class _Session:
         self.say("200 ok")
 
     def on_PASV(self, argument: str) -> None:
+        if self.data is not None:
+            self.data.close()
         self.data = socket.create_server(("127.0.0.1", 0))
         port = self.data.getsockname()[1]
         self.say(f"227 Entering Passive Mode (127,0,0,1,{port >> 8},{port & 255})")

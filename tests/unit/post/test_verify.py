@@ -71,6 +71,18 @@ def test_times(seconds: float | None, offset: float | None, new: bool | None, ex
     assert verdict(crash=crash, new=new, expectation=Expectation("server42", "", offset)) is expected
 
 
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.5, 0.999])
+@pytest.mark.parametrize("offset", [0.0, None])
+@pytest.mark.parametrize("new", [True, None])
+def test_a_crash_in_the_very_second_of_the_fire_is_not_older(
+    part: float, offset: float | None, new: bool | None
+) -> None:
+    """CRASHTIME is cut to whole seconds, so it may lie before the fire by almost one."""
+    facts = DumpFacts("vmcore", 1, nodename="server42", crash_time=FIRE)
+    found = verify(facts, Expectation("server42", clock_offset=offset), FIRE + part, new=new)
+    assert found.identity is Identity.OURS
+
+
 @pytest.mark.parametrize("different", [{"build_id": "00" * 20}, {"stext": vmcores.STEXT + 4096}, {"kernel_offset": 0}])
 def test_another_boot_disproves_only_when_the_record_is_of_the_boot_that_was_shot(
     different: dict[str, object],

@@ -17,7 +17,10 @@ from trigger.state import StateFolder
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """One run. `outcome` is "" when nothing was sent; `exit_code` is None while it is not finished."""
+    """One run. `outcome` is "" when nothing was sent, "keys sent" for SysRq keys, which are no fire.
+
+    `exit_code` is None while it is not finished.
+    """
 
     run: str
     host: str
@@ -77,6 +80,9 @@ def _fold(run: PastRun, line: Line) -> PastRun:
         case Fired() as event:
             return replace(run, outcome=event.outcome)
         case Finished() as event:
-            return replace(run, exit_code=event.exit_code, dump=event.dump)
+            # SysRq keys other than c are no fire: only their end says that something was sent.
+            keys = {"yes": "keys sent", "maybe": "keys perhaps sent"}.get(event.sent, "")
+            outcome = run.outcome or (keys if run.action.startswith(("sysrq ", "console ")) else "")
+            return replace(run, exit_code=event.exit_code, dump=event.dump, outcome=outcome)
         case _:
             return run

@@ -8,33 +8,24 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING
 
 from trigger.action import Choices, answers_of, find_host
-from trigger.clock import Clock, Deadline, SystemClock
+from trigger.clock import Clock, SystemClock
 from trigger.console import Answer, Line
-from trigger.driver import Console, Driver, DriverOptions, HasConsole, Identity
-from trigger.errors import ConfigError, ConsoleBusy, DriverError, GuardRefused, TriggerError
+from trigger.console_opening import Opener
+from trigger.errors import DriverError, GuardRefused, TriggerError
 from trigger.events import Finished, Planned
 from trigger.fires import open_fires_everywhere
 from trigger.guard import judge_open_fires, refusal
-from trigger.identity import Match, compare_identities
 from trigger.known import Known, known_of
 from trigger.lock import Locks
-from trigger.plan import LOGIN_DEADLINE_S, Plan, make_plan
+from trigger.plan import Plan, make_plan
 from trigger.recording import Recording
-from trigger.registry import load_driver
 from trigger.resolve import resolve_all
 from trigger.run import Run, actor
 from trigger.state import StateFolder
-from trigger.sysrq import KEYS, Dialogue, Heard, allowed, explain, mask_that_allows, shown
+from trigger.sysrq import KEYS, Dialogue, Do, Heard, allowed, explain, mask_that_allows, shown
 from trigger.text import harmless
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from trigger.driver import Answers
-    from trigger.host import Controller
 
 _TAKEN = (Heard.HELP, Heard.ANSWERED)
 
@@ -64,12 +55,14 @@ def ask_kernel(host_name: str, keys: tuple[str, ...], choices: Choices, *, steal
     with ExitStack() as stack:
         stack.enter_context(Locks(plan.keys, host.name))
         _check_open_fires(state, plan, clock)
-        asking = _Asking(plan, known, keys, choices, answers_of(host), clock)
-        stack.callback(asking.close)
-        console = asking.open(steal)
+        opener = Opener(plan, known, answers_of(host), clock)
+        stack.callback(opener.close)
+        # Only keys that do harm pay for the login that asks the controller who it is.
+        harmful = any(KEYS[key].danger != "harmless" for key in keys)
+        console = opener.open(steal=steal, check_identity=harmful)
         run = stack.enter_context(closing(Run(state, host.name, clock, [])))
         recording = stack.enter_context(Recording(state, host.name, run.id, clock))
-        return asking.press(Line(console, recording, clock), run, recording)
+        return _Asking(plan, known, keys, choices).press(Line(console, recording, clock), run, recording)
 
 
 def recorded_mask(known: Known) -> int | None:
@@ -114,74 +107,13 @@ def _check_open_fires(state: StateFolder, plan: Plan, clock: Clock) -> None:
 
 
 class _Asking:
-    """One run of `trigger sysrq`: the console, and the keys that go to it."""
+    """One run of `trigger sysrq`: the keys, and what was done with them."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        known: Known,
-        keys: tuple[str, ...],
-        choices: Choices,
-        answers: Callable[[Controller], Answers],
-        clock: Clock,
-    ) -> None:
+    def __init__(self, plan: Plan, known: Known, keys: tuple[str, ...], choices: Choices) -> None:
         self._plan, self._known, self._keys, self._choices = plan, known, keys, choices
-        self._answers, self._clock = answers, clock
         self._harmful = any(KEYS[key].danger != "harmless" for key in keys)
-        self._opened: list[Driver | Console] = []
-
-    def open(self, steal: bool) -> Console:
-        """Return the console of the first controller that gives one; raises what the last one said."""
-        failures: list[TriggerError] = []
-        for route in self._plan.routes:
-            try:
-                return self._open_one(route.controller, steal)
-            except (DriverError, ConfigError) as error:
-                failures.append(error)
-        # One that could be used but for somebody else says more than one that never could.
-        busy = next((error for error in failures if isinstance(error, ConsoleBusy)), None)
-        raise busy or next((error for error in failures if isinstance(error, DriverError)), failures[-1])
-
-    def _open_one(self, controller: Controller, steal: bool) -> Console:
-        options = DriverOptions(
-            secrets=self._answers(controller),
-            known=self._known.routes.get(controller.name, {}),
-            expected=self._known.identities.get(controller.name, Identity()),
-            clock=self._clock,
-        )
-        driver = load_driver(controller.driver)(controller, options)
-        if not isinstance(driver, HasConsole):
-            raise ConfigError(
-                f"{controller.name}: driver {controller.driver!r} has no console. Nothing was sent.",
-                next_step="trigger drivers shows what each can do.",
-            )
-        self._opened.append(driver)
-        deadline = Deadline(LOGIN_DEADLINE_S)
-        if self._harmful:
-            self._check_identity(driver, deadline)
-        console = driver.open_console(deadline, steal=steal)
-        self._opened.append(console)
-        return console
-
-    def _check_identity(self, driver: Driver, deadline: Deadline) -> None:
-        """Refuse a machine that is proved to be another one; only keys that do harm pay for the login."""
-        host = self._plan.host
-        written = Identity(uuid=host.identity.uuid, serial=host.identity.serial)
-        recorded = self._known.identities.get(driver.controller.name, Identity())
-        found = driver.probe(deadline).identity
-        for expected in (written, recorded):
-            match, why = compare_identities(expected, found)
-            if expected != Identity() and match is Match.DIFFERENT:
-                raise GuardRefused(
-                    f"The controller is not the one of {host.name}: {harmless(why)}. Nothing was sent.",
-                    rule="identity-mismatch",
-                    next_step=f"Check the address of {host.name}'s controller: trigger preflight {host.name}",
-                )
-
-    def close(self) -> None:
-        """Give every console and login back."""
-        for opened in reversed(self._opened):
-            opened.close()
+        self._typed: list[str] = []  # of the asked keys, those that were sent
+        self._doubtful = ""  # the key that was under way when the console was lost
 
     def press(self, line: Line, run: Run, recording: Recording) -> int:
         """Prove the console with h, then press each key once; return the exit code."""
@@ -189,14 +121,25 @@ class _Asking:
             run.emit(Planned(f"sysrq {' '.join(self._keys)}", (), 0.0, "", actor(), self._choices.reason))
         try:
             code = self._press_all(line)
+        except TriggerError as error:
+            self._journal_end(run, error.exit_code, error.message)
+            raise
         finally:
             if recording.problem:
                 print(f"trigger: note: {recording.problem}", file=sys.stderr)
-        if self._harmful:
-            done = "the kernel took every key" if code == 0 else "not every key was taken"
-            run.emit(Finished(code, "yes", f"sysrq {' '.join(self._keys)}: {done}"))
+        self._journal_end(run, code, "the kernel took every key" if code == 0 else "not every key was taken")
         print(f"trigger: the console's output is kept in {recording.path}", file=sys.stderr)
         return code
+
+    def _journal_end(self, run: Run, code: int, what: str) -> None:
+        """Write which of the harmful keys were typed, and what came of them."""
+        if not self._harmful:
+            return
+        sent = f"sent: {' '.join(self._typed) or 'no key'}"
+        if self._doubtful:
+            sent += f"; perhaps sent: {self._doubtful}"
+        answer = "yes" if self._typed else "maybe" if self._doubtful else "no"
+        run.emit(Finished(code, answer, f"sysrq {' '.join(self._keys)}: {sent}; {harmless(what)}"))
 
     def _press_all(self, line: Line) -> int:
         proof = line.press(Dialogue("h", tries=2))
@@ -210,7 +153,13 @@ class _Asking:
                 next_step=f"trigger preflight {self._plan.host.name} checks the console while the host answers.",
             )
         for key in self._keys:
-            answer = line.press(Dialogue(key))
+            dialogue = Dialogue(key)
+            try:
+                answer = line.press(dialogue)
+            except DriverError:
+                self._doubtful = "" if dialogue.next() is Do.CLEAR else key
+                raise
+            self._typed += [key] * answer.typed
             code = self._show(answer)
             if code:
                 return code

@@ -41,6 +41,7 @@ class SerialPort:
     ) -> None:  # fmt: skip
         self.mask, self.garbage = mask, garbage
         self.answers = dict(ANSWERS)
+        self.hangs_up_after = ""  # a key: the line is cut once it was answered
         self.armed = False
         self.pressed: list[str] = []
         self.got = ""
@@ -151,6 +152,8 @@ class SerialPort:
         elif allowed(self.mask, char):
             self.pressed.append(char)
             self.say(self.answers[char])
+            if char == self.hangs_up_after:
+                self.hang_up()
         else:
             self.say(DISABLED)
 

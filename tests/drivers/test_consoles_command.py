@@ -119,9 +119,33 @@ def test_a_confirmed_key_is_in_the_journal_first(program: Program, port: SerialP
     journal = (program.folder / f"state/trigger/hosts/{program.host}/journal.jsonl").read_text().splitlines()
     planned, finished = (json.loads(line) for line in journal)
     assert (planned["event"], planned["action"], planned["reason"]) == ("Planned", "sysrq s", "INC-1")
-    assert (finished["event"], finished["exit_code"]) == ("Finished", 0)
+    assert (finished["event"], finished["exit_code"], finished["sent"]) == ("Finished", 0, "yes")
+    assert finished["text"] == "sysrq s: sent: s; the kernel took every key"
     # nothing of this is a fire that would forbid another
     assert program.run("HOST", "h")[0] == 0
+
+
+def test_the_journal_says_which_of_several_keys_were_sent(program: Program, port: SerialPort) -> None:
+    """The second key is answered by nothing, so the third stays untyped."""
+    port.answers |= {"s": b"sysrq: Emergency Sync\r\n", "u": b"", "r": b"sysrq: Keyboard mode\r\n"}
+    code, _, err = program.run("HOST", "s", "u", "r", "--confirm", "HOST")
+    assert (code, port.pressed) == (6, ["s", "u"]), err
+    journal = (program.folder / f"state/trigger/hosts/{program.host}/journal.jsonl").read_text().splitlines()
+    finished = json.loads(journal[-1])
+    assert (finished["event"], finished["sent"]) == ("Finished", "yes")
+    assert finished["text"] == "sysrq s u r: sent: s u; not every key was taken"
+
+
+def test_a_lost_console_is_journalled_with_what_was_sent_before(program: Program, port: SerialPort) -> None:
+    port.answers["s"] = b"sysrq: Emergency Sync\r\n"
+    port.hangs_up_after = "s"
+    code, _, err = program.run("HOST", "s", "u", "--confirm", "HOST")
+    assert code == 6, err
+    assert "Nothing was sent" in err  # of the key u
+    journal = (program.folder / f"state/trigger/hosts/{program.host}/journal.jsonl").read_text().splitlines()
+    finished = json.loads(journal[-1])
+    assert (finished["event"], finished["exit_code"], finished["sent"]) == ("Finished", 6, "yes")
+    assert finished["text"].startswith("sysrq s u: sent: s; ")
 
 
 def test_the_recorded_mask_refuses_hopeless_keys() -> None:

@@ -1,31 +1,40 @@
 """The journal: one append-only file per host, the memory that makes "at most once" true.
 
 Each line is JSON: `{"v", "run", "host", "seq", "time", "prev", "event", ...}`. `prev` is the SHA-256 (hex) of the
-line before, without its newline, so that a changed, inserted or removed line shows. `time` is seconds since the
-epoch. A line cut by a crash is closed with a newline by the next writer and passed over by readers.
+line before, without its newline, so that a changed, inserted or removed line shows (trigger/chain.py). `time` is
+seconds since the epoch. A line cut by a crash is closed with a newline by the next writer and passed over by readers.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from trigger.clock import Clock
 from trigger.errors import GuardRefused
-from trigger.events import VERSION, Event, from_json, to_json
+from trigger.events import VERSION, Event, Fired, Firing, from_json, to_json
+from trigger.mounts import network_file_system
 from trigger.state import JOURNAL, StateFolder
 
 # Enough for thousands of events; an open fire is at most hours old, so older lines are history only.
 TAIL_BYTES = 4 << 20
-_FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+# A disk that has not confirmed a line by then is as good as one that refuses it.
+SYNC_SECONDS = 10.0
 
 
 class Line(NamedTuple):
-    """One line of a journal: the envelope, and the event, which is None for a kind of a newer version."""
+    """One line of a journal: the envelope, and the event, which is None for a kind of a newer version.
+
+    `raw` is its JSON. A line that was just written has in `raw` also `head`: its own SHA-256, which no line can
+    hold itself; kept elsewhere it vouches for every line up to this one.
+    """
 
     run: str
     host: str
@@ -41,35 +50,111 @@ class Journal:
     def __init__(self, state: StateFolder, host: str, run: str, clock: Clock, seq: int = 0) -> None:
         """Open the file, making it where needed; `seq` is the number of the run's next line.
 
-        Raises GuardRefused (rule `journal`) when it cannot be written: then nothing may be sent.
+        Raises GuardRefused (rule `journal`) when it cannot be written, or is where other machines may write as
+        well: then nothing may be sent.
         """
         self._state, self.host, self.run, self._clock = state, host, run, clock
         self._seq = seq
         self._folder_synced = False
+        self._work: threading.Thread | None = None
+        self._withdrawn: Firing | None = None
+        self._unsure: tuple[int, bytes] | None = None  # what may stand in the file, and from which byte on
         self.head = ""
+        self.durable: Event | None = None  # the last event that is known to be on disk
+        self.when_durable: Callable[[Line], None] | None = None
         try:
             with state.host(host) as folder:
-                self._file = os.open(JOURNAL, _FLAGS | os.O_CREAT, 0o600, dir_fd=folder)
+                network = network_file_system(folder)
+                if network:
+                    raise self._on_a_network(network)
+                self._file = state.open_file(folder, JOURNAL, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         except OSError as error:
             raise self._refused(error) from None
 
     def append(self, event: Event, *, durable: bool = False) -> Line:
         """Write one line; with `durable` it is on disk (fsync of file and folder) when this returns.
 
-        Raises GuardRefused (rule `journal`) when it could not be written.
+        Raises GuardRefused (rule `journal`) when it could not be written, or not confirmed within SYNC_SECONDS.
         """
         try:
-            line = self._write(event)
-            if durable:
-                os.fsync(self._file)
-                self._sync_folder()
+            line = self._durably(event) if durable else self._write(event)
         except OSError as error:
             raise self._refused(error) from None
+        if durable:
+            self.durable = event
+            if self.when_durable is not None:
+                with suppress(Exception):
+                    self.when_durable(line)
         return line
+
+    def withdraw(self, firing: Firing) -> bool:
+        """Take back a `firing` that could not be made durable, so that it leaves no open fire: nothing was sent.
+
+        It may stand in the file although fsync failed. A line that says "refused" ends it; the file stays
+        append-only. Where that cannot be written either, the file is cut back to what it was. Returns whether
+        one of the two worked; if not, an open fire may be seen that is none, which refuses and never repeats.
+        """
+        self._withdrawn = firing
+        if self._busy():
+            return False  # the disk hangs; the thread that waits for it withdraws when it is through
+        if not self._unsure:
+            return True
+        before, text = self._unsure
+        try:
+            self._write(Fired(firing.controller, "refused", "nothing was sent: this shot could not be journalled"))
+        except OSError:
+            return self._cut(before, text)
+        return True
 
     def close(self) -> None:
         """Close the file; nothing is lost, since nothing is buffered."""
-        os.close(self._file)
+        if not self._busy():
+            os.close(self._file)
+
+    def _cut(self, before: int, text: bytes) -> bool:
+        """Cut the file back to `before` bytes if what follows is `text` and nothing else; return whether it is gone."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                written = os.pread(self._file, len(text) + 1, before)
+                if text.startswith(written):
+                    os.ftruncate(self._file, before)
+                return text.startswith(written)
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+        except OSError:
+            return False
+
+    def _busy(self) -> bool:
+        return self._work is not None and self._work.is_alive()
+
+    def _durably(self, event: Event) -> Line:
+        """Write and sync in a thread, since nothing else ends the wait for a disk that hangs."""
+        if self._busy():
+            raise OSError(errno.ETIMEDOUT, "the disk has not confirmed the line before")
+        done: list[Line | OSError] = []
+        self._unsure = None
+
+        def work() -> None:
+            try:
+                line = self._write(event)
+                os.fsync(self._file)
+                self._sync_folder()
+                done.append(line)
+            except OSError as error:
+                done.append(error)
+            if self._withdrawn is event:
+                self._work = None
+                self.withdraw(event)
+
+        self._work = threading.Thread(target=work, name="journal", daemon=True)
+        self._work.start()
+        self._work.join(SYNC_SECONDS)
+        if not done:
+            raise OSError(errno.ETIMEDOUT, f"the disk did not confirm the line within {SYNC_SECONDS:.0f} s")
+        if isinstance(done[0], OSError):
+            raise done[0]
+        return done[0]
 
     def _write(self, event: Event) -> Line:
         fcntl.flock(self._file, fcntl.LOCK_EX)  # `trigger wait` may append at the same time
@@ -86,12 +171,14 @@ class Journal:
             }
             raw = {**envelope, **to_json(event)}
             text = json.dumps(raw, separators=(",", ":")).encode()
-            _write_all(self._file, (b"" if whole else b"\n") + text + b"\n")
+            added = (b"" if whole else b"\n") + text + b"\n"
+            self._unsure = (os.fstat(self._file).st_size, added)
+            _write_all(self._file, added)
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
         self.head = sha256(text).hexdigest()
         self._seq += 1
-        return Line(self.run, self.host, self._seq - 1, moment, event, raw)
+        return Line(self.run, self.host, self._seq - 1, moment, event, {**raw, "head": self.head})
 
     def _sync_folder(self) -> None:
         if self._folder_synced:
@@ -99,6 +186,14 @@ class Journal:
         with self._state.host(self.host) as folder:
             os.fsync(folder)
         self._folder_synced = True
+
+    def _on_a_network(self, kind: str) -> GuardRefused:
+        return GuardRefused(
+            f"The state folder {self._state.path} is on a network file system ({kind}). Nothing was sent: other"
+            " machines may write to the same journal, and the lock that prevents a second shot holds on this one only.",
+            rule="journal",
+            next_step="Name a folder on a local disk with `state_dir:`; `record_dirs:` may stay on the network.",
+        )
 
     def _refused(self, error: OSError) -> GuardRefused:
         path = self._state.host_folder(self.host) / JOURNAL
@@ -119,7 +214,7 @@ def read_journal(state: StateFolder, host: str) -> tuple[Line, ...]:
     """
     try:
         with state.host(host, create=False) as folder:
-            file = os.open(JOURNAL, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            file = state.open_file(folder, JOURNAL, os.O_RDONLY)
     except FileNotFoundError:
         return ()
     except OSError as error:
@@ -149,9 +244,14 @@ def _last_line(file: int) -> tuple[bytes, bool]:
     size = os.fstat(file).st_size
     if not size:
         return b"", True
-    tail = os.pread(file, 1 << 16, max(0, size - (1 << 16)))
-    whole = tail.endswith(b"\n")
-    return tail.rstrip(b"\n").rsplit(b"\n", 1)[-1], whole
+    step = 1 << 16
+    while True:
+        length = min(step, size)
+        tail = os.pread(file, length, size - length)
+        _, newline, last = tail.rstrip(b"\n").rpartition(b"\n")
+        if newline or length == size:
+            return last, tail.endswith(b"\n")
+        step *= 8
 
 
 def _write_all(file: int, data: bytes) -> None:

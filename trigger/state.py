@@ -4,15 +4,17 @@
     hosts/NAME/journal.jsonl, hosts/NAME/record.json, hosts/NAME/runs/ID/
 
 Every folder below the root is opened relative to a descriptor that has been checked, never following a symbolic
-link; folders are 0700 and files 0600, or open to a group where the root folder is.
+link; it must belong to root or to who runs this. Folders are 0700 and files 0600. Where the root folder is open to
+a group (mode 2770, say), what is below it is too, and may belong to any member.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trigger.errors import GuardRefused
@@ -54,6 +56,7 @@ class StateFolder:
             raise _refused(path, f"cannot be opened: {error.strerror}") from None
         try:
             _check_owner(path, os.fstat(folder))
+            _check_ancestors(path)
         finally:
             os.close(folder)
         return cls(path, private=private)
@@ -90,6 +93,39 @@ class StateFolder:
         except OSError:
             return []
 
+    def open_file(self, folder: int, file: str, flags: int) -> int:
+        """Return a descriptor of `file` in an open folder of ours, for reading, or made where needed with O_CREAT.
+
+        Raises OSError; PermissionError also for what somebody else planted: a link, a pipe, a foreign owner.
+        """
+        flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a planted pipe must not be waited for
+        try:
+            descriptor = os.open(file, flags & ~os.O_CREAT, dir_fd=folder)
+        except FileNotFoundError:
+            if not flags & os.O_CREAT:
+                raise
+            with suppress(FileExistsError):  # another run makes it at this moment
+                return self._new_file(folder, file, flags)
+            descriptor = os.open(file, flags & ~os.O_CREAT, dir_fd=folder)
+        try:
+            status = os.fstat(descriptor)
+            why = _why_not_ours(status, os.fstat(folder))
+            if not stat.S_ISREG(status.st_mode):
+                why = "is not a regular file"
+            elif status.st_nlink > 1:
+                why = "has a second name (a hard link)"
+            if why:
+                raise PermissionError(errno.EPERM, f"it {why}")
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _new_file(self, folder: int, file: str, flags: int) -> int:
+        descriptor = os.open(file, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+        _share(descriptor, os.fstat(folder), 0o060)
+        return descriptor
+
     @contextmanager
     def _descriptor(self, parts: tuple[str, ...], create: bool) -> Iterator[int]:
         folder = self._open(self.path, None)
@@ -104,35 +140,84 @@ class StateFolder:
 
     def _step(self, folder: int, part: str, create: bool) -> int:
         try:
-            return os.open(part, _FOLDER, dir_fd=folder)
+            return self._open(part, folder)
         except FileNotFoundError:
             if not create:
                 raise
-        except OSError as error:
-            raise _refused(self.path / part, error.strerror or str(error)) from None
+        made = False
         try:
-            group = stat.S_IMODE(os.fstat(folder).st_mode) & 0o070
-            os.mkdir(part, 0o700 | group, dir_fd=folder)
+            os.mkdir(part, 0o700, dir_fd=folder)
+            made = True
             os.fsync(folder)
         except FileExistsError:
             pass
         except OSError as error:
             raise _refused(self.path / part, f"cannot be made: {error.strerror}") from None
-        return self._open(part, folder)
+        inner = self._open(part, folder)
+        if made:
+            _share(inner, os.fstat(folder), 0o070)
+        return inner
 
-    def _open(self, part: str | Path, folder: int | None) -> int:
+    def _open(self, part: str | Path, parent: int | None) -> int:
+        """Return a descriptor of a folder that has been checked; raises FileNotFoundError, GuardRefused."""
         try:
-            return os.open(part, _FOLDER, dir_fd=folder)
+            folder = os.open(part, _FOLDER, dir_fd=parent)
+        except FileNotFoundError:
+            if parent is None:
+                raise _refused(self.path, "is gone") from None
+            raise
         except OSError as error:
-            raise _refused(self.path / part, error.strerror or str(error)) from None
+            raise _refused(self.path / part, _words(error)) from None
+        try:
+            status = os.fstat(folder)
+            if parent is None:
+                _check_owner(self.path, status)
+            elif why := _why_not_ours(status, os.fstat(parent)):
+                raise _refused(self.path / part, why)
+        except BaseException:
+            os.close(folder)
+            raise
+        return folder
+
+
+def _words(error: OSError) -> str:
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return "is a symbolic link, or no folder"
+    return error.strerror or str(error)
+
+
+def _why_not_ours(status: os.stat_result, folder: os.stat_result) -> str:
+    """Return why what lies in `folder` is not to be trusted, or "": somebody else may have planted it."""
+    shared = folder.st_mode & stat.S_IWGRP and status.st_gid == folder.st_gid
+    if status.st_uid not in (0, os.geteuid()) and not shared:
+        return f"belongs to user id {status.st_uid}, neither to you nor to root"
+    return "can be written by everybody" if status.st_mode & stat.S_IWOTH else ""
+
+
+def _share(made: int, folder: os.stat_result, group_bits: int) -> None:
+    """Open what was just made to the group that its folder is open to; the umask has no say in that."""
+    if folder.st_mode & group_bits:
+        with suppress(PermissionError):  # not a member of that group: then it stays with ours
+            os.fchown(made, -1, folder.st_gid)
+        os.fchmod(made, stat.S_IMODE(os.fstat(made).st_mode) | (folder.st_mode & group_bits))
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:
     """Refuse a folder that somebody else could rewrite: it is the memory that prevents a second shot."""
-    if status.st_uid not in (0, os.getuid()):
+    if status.st_uid not in (0, os.geteuid()):
         raise _refused(path, f"belongs to user id {status.st_uid}, neither to you nor to root")
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
         raise _refused(path, "can be written by everybody")
+
+
+def _check_ancestors(path: Path) -> None:
+    """Refuse a folder that somebody else could rename away, with every open fire in it."""
+    for above in path.resolve().parents:
+        status = above.stat()
+        if status.st_uid not in (0, os.geteuid()) and above != above.parent:
+            raise _refused(path, f"lies in {above}, which belongs to user id {status.st_uid}")
+        if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+            raise _refused(path, f"lies in {above}, which everybody can write to")
 
 
 def _refused(path: Path, why: str) -> GuardRefused:

@@ -35,12 +35,17 @@ def actor() -> str:
         except KeyError:
             return str(uid)
 
-    me = name(os.getuid())
+    me, login = name(os.getuid()), login_uid()
+    return me if login in (os.getuid(), None) else f"{me} (login {name(login)})"
+
+
+def login_uid() -> int | None:
+    """Return the user id that logged in, which no sudo changes (proc(5): loginuid); None where the kernel has none."""
     try:
         login = int(Path("/proc/self/loginuid").read_text())
     except (OSError, ValueError):
-        return me
-    return me if login in (os.getuid(), 0xFFFFFFFF) else f"{me} (login {name(login)})"
+        return None
+    return None if login == 0xFFFFFFFF else login
 
 
 class Run:

@@ -72,6 +72,12 @@ class StateFolder:
             yield folder
 
     @contextmanager
+    def root(self) -> Iterator[int]:
+        """Yield a descriptor of the state folder itself. Raises GuardRefused (rule `state`)."""
+        with self._descriptor((), False) as folder:
+            yield folder
+
+    @contextmanager
     def run(self, name: str, run: str) -> Iterator[int]:
         """Yield a descriptor of hosts/NAME/runs/RUN, made where needed. Raises GuardRefused (rule `state`)."""
         with self._descriptor(("hosts", name, "runs", run), True) as folder:

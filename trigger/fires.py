@@ -36,15 +36,16 @@ class OpenFire(NamedTuple):
 
 
 def fires(lines: Iterable[Line]) -> list[OpenFire]:
-    """Return every shot of a journal that was not refused, ended or not, oldest first."""
+    """Return the last shot of every run of a journal that was not refused, ended or not, oldest first."""
     found, _ = _fold(lines)
-    return list(found.values())
+    return [shots[-1] for shots in found.values() if shots]
 
 
 def open_fires(lines: Iterable[Line], now: float) -> list[OpenFire]:
     """Return the shots of a journal that are still open at `now` (seconds since the epoch), oldest first."""
     found, ended = _fold(lines)
-    return [fire for run, fire in found.items() if run not in ended and now < fire.deadline_at]
+    last = [shots[-1] for run, shots in found.items() if shots and run not in ended]
+    return [fire for fire in last if now < fire.deadline_at]
 
 
 def open_fires_everywhere(state: StateFolder, host: str, keys: Iterable[str], now: float) -> list[OpenFire]:
@@ -61,21 +62,27 @@ def open_fires_everywhere(state: StateFolder, host: str, keys: Iterable[str], no
     return found
 
 
-def _fold(lines: Iterable[Line]) -> tuple[dict[str, OpenFire], set[str]]:
-    found: dict[str, OpenFire] = {}
+def _fold(lines: Iterable[Line]) -> tuple[dict[str, list[OpenFire]], set[str]]:
+    """Return the shots by run (`trigger crash` may fire more than one), and the runs that have come to an end.
+
+    What ends a fire ends those before it as well: a dump, a new boot and "no crash" are facts of the host.
+    """
+    found: dict[str, list[OpenFire]] = {}
     ended: set[str] = set()
     for line in lines:
         event = line.event
+        shots = found.get(line.run, [])
         if isinstance(event, Firing):
-            found[line.run] = _opened(line, event)
-        elif isinstance(event, Fired) and line.run in found:
-            found[line.run] = _with_outcome(found[line.run], event.outcome)
+            found.setdefault(line.run, []).append(_opened(line, event))
+            ended.discard(line.run)
+        elif isinstance(event, Fired) and shots:
+            shots[-1] = shots[-1]._replace(outcome=event.outcome)
             if event.outcome == "refused":
-                del found[line.run]
+                shots.pop()
         elif (isinstance(event, Finished) and event.ends_fire) or (
             isinstance(event, Observed) and event.phase in ("back", "no-crash") and event.grade == "proof"
         ):
-            ended.add(line.run)
+            ended.update(found)
     return found, ended
 
 
@@ -92,10 +99,6 @@ def _opened(line: Line, event: Firing) -> OpenFire:
         "",
         event.boot_id,
     )
-
-
-def _with_outcome(fire: OpenFire, outcome: str) -> OpenFire:
-    return fire._replace(outcome=outcome)
 
 
 def _recently_written(state: StateFolder, now: float) -> list[str]:

@@ -6,7 +6,8 @@ its rule is among the accepted ones (`--override RULE`, or the host's name typed
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from trigger.driver import Identity, Power, Probe
@@ -23,6 +24,7 @@ OVERRIDABLE = (
     "alive",
     "tls-changed",
     "protected",
+    "open-fire",  # only together with positive proof that the open fire had no effect
 )
 
 
@@ -38,7 +40,9 @@ class Facts(NamedTuple):
 
     `expected` is who the host should be, from the record or written by its owner; `confirmed_by` is what
     `--confirm` gave (the host's name, or a UUID or serial that the controller must then report).
-    `not_ready` holds the reasons of the record, empty when it says ready.
+    `not_ready` holds the reasons of the record, empty when it says ready. `proofs` says by run why an open fire is
+    proved to have had no effect. `policy` is what policies found (trigger/policy.py). `dump_in_progress` says what
+    was seen within the last 600 s of a dump being written, "" for nothing.
     """
 
     host: str
@@ -50,6 +54,9 @@ class Facts(NamedTuple):
     liveness: Liveness = Liveness()
     open_fires: tuple[OpenFire, ...] = ()
     protected: bool = False
+    proofs: Mapping[str, str] = MappingProxyType({})
+    policy: tuple[Finding, ...] = ()
+    dump_in_progress: str = ""
 
 
 class Finding(NamedTuple):
@@ -66,6 +73,7 @@ def judge(facts: Facts) -> tuple[Finding, ...]:
     """Return the findings, those that can never be overridden first."""
     rules = (
         _open_fires,
+        _dump_in_progress,
         _identity_mismatch,
         _power,
         _protected,
@@ -74,6 +82,7 @@ def judge(facts: Facts) -> tuple[Finding, ...]:
         _identity_unproved,
         _not_ready,
         _not_listed,
+        _policy,
     )
     found = [finding for rule in rules for finding in rule(facts)]
     return tuple(sorted(found, key=lambda finding: finding.overridable))
@@ -91,7 +100,7 @@ def refusal(findings: Collection[Finding], accepted: Collection[str], command: s
     first = missing[0]
     next_step = first.next_step
     if not next_step and all(finding.overridable for finding in missing):
-        flags = "".join(f" --override {finding.rule}" for finding in missing)
+        flags = "".join(f" --override {rule}" for rule in dict.fromkeys(finding.rule for finding in missing))
         why = "" if reason else " --reason 'WHY'"
         next_step = f"If you are sure: {command}{flags}{why}"
     others = "".join(f" Also: {finding.message}" for finding in missing[1:])
@@ -101,8 +110,12 @@ def refusal(findings: Collection[Finding], accepted: Collection[str], command: s
     return GuardRefused(message, rule=first.rule, next_step=next_step)
 
 
-def judge_open_fires(fires: Iterable[OpenFire]) -> list[Finding]:
-    """Return what open fires forbid; asked once more before anything is sent to a controller at all."""
+def judge_open_fires(fires: Iterable[OpenFire], proofs: Mapping[str, str] = MappingProxyType({})) -> list[Finding]:
+    """Return what open fires forbid; asked once more before anything is sent to a controller at all.
+
+    Silence is no proof: a working kdump without a console is silent. So only what is in `proofs` (by run, the proof
+    in words) may be overridden, and only by `--override open-fire`.
+    """
     findings = []
     for fire in fires:
         sent = {
@@ -113,12 +126,28 @@ def judge_open_fires(fires: Iterable[OpenFire]) -> list[Finding]:
             f"{fire.host} has an open fire: run {fire.run}, through {fire.controller} at {fire.address}."
             f" An NMI {sent}. A second one can destroy the dump that the first one started."
         )
-        findings.append(Finding("open-fire", message, False, next_step=f"Watch it instead: trigger wait {fire.host}"))
+        proof = proofs.get(fire.run, "")
+        if proof:
+            findings.append(Finding("open-fire", f"{message} But it is proved to have had no effect: {proof}.", True))
+            continue
+        next_step = f"Watch it instead: trigger wait {fire.host}"
+        findings.append(Finding("open-fire", message, False, next_step=next_step))
     return findings
 
 
 def _open_fires(facts: Facts) -> list[Finding]:
-    return judge_open_fires(facts.open_fires)
+    return judge_open_fires(facts.open_fires, facts.proofs)
+
+
+def _dump_in_progress(facts: Facts) -> list[Finding]:
+    if not facts.dump_in_progress:
+        return []
+    text = f"A dump of {facts.host} seems to be being written: {facts.dump_in_progress}. A shot would destroy it."
+    return [Finding("dump-in-progress", text, False, next_step=f"Wait for it: trigger wait {facts.host}")]
+
+
+def _policy(facts: Facts) -> list[Finding]:
+    return list(facts.policy)
 
 
 def _identity_mismatch(facts: Facts) -> list[Finding]:

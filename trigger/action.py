@@ -72,6 +72,8 @@ def act(host_name: str, choices: Choices, clock: Clock | None = None) -> int:
     except TriggerError as error:
         _say_end(error, host_name, choices, clock)
         raise
+    finally:
+        people.close()
 
 
 def _act(host_name: str, choices: Choices, clock: Clock, people: People) -> int:
@@ -92,7 +94,7 @@ def _act(host_name: str, choices: Choices, clock: Clock, people: People) -> int:
         dump_target=known.dump_target,
         addresses=resolve_all(controller.address for controller in host.controllers),
     )
-    around = Surroundings(state, clock, answers_of(host), config.dump_stores)
+    around = Surroundings(state, clock, answers_of(host), config.dump_stores, syslog=config.syslog)
     wish = Wish(_command(host_name, choices), choices.confirm, choices.overrides, choices.reason)
     _check_reason(wish)
     if choices.dry_run:
@@ -105,7 +107,7 @@ def _act(host_name: str, choices: Choices, clock: Clock, people: People) -> int:
 
 def _run(plan: Plan, known: Known, wish: Wish, around: Surroundings, choices: Choices, people: People) -> int:
     listeners: list[Listener] = [people, *([print_json] if choices.as_json else [])]
-    run = Run(around.state, plan.host.name, around.clock, listeners)
+    run = Run(around.state, plan.host.name, around.clock, listeners, syslog=around.syslog)
     try:
         with Locks(plan.keys, plan.host.name), Interrupts(run) as interrupts:
             run.emit(_planned(plan, wish))

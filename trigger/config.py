@@ -73,6 +73,11 @@ class Config:
         return str(self._setting("state_dir", ""))
 
     @property
+    def policy(self) -> str:
+        """One more policy file, "" for none; raises ConfigError."""
+        return str(self._setting("policy", ""))
+
+    @property
     def record_dirs(self) -> tuple[str, ...]:
         """More folders to read records from; raises ConfigError."""
         return tuple(self._setting("record_dirs", ()))
@@ -81,6 +86,14 @@ class Config:
     def dump_stores(self) -> Mapping[str, str]:
         """What hosts write to -> where that is read from here; raises ConfigError."""
         return dict(self._setting("dump_stores", {}))
+
+    @property
+    def syslog(self) -> str:
+        """Address of the syslog server, "" for none and for one that is written wrongly: it never stops a run."""
+        try:
+            return str(self._setting("syslog", ""))
+        except ConfigError:
+            return ""
 
     def _setting(self, key: str, otherwise: object) -> Any:
         if key not in self._file.top:

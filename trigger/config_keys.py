@@ -121,6 +121,11 @@ def _dump(branch: Branch, reader: Reader) -> str | None:
     return None if values is None else read(values, DUMP_KEYS, reader).get("target", "auto")
 
 
+def _syslog(branch: Branch, reader: Reader) -> str | None:
+    values = yaml_values.mapping(branch, reader.problems)
+    return None if values is None else read(values, SYSLOG_KEYS, reader).get("address", "")
+
+
 def _defaults(branch: Branch, reader: Reader) -> Mapping[str, Mapping[str, Branch]] | None:
     """Check every default by itself, since no host may use it."""
     alone = replace(reader, defaults={}, host=reader.host or "host", many=False)
@@ -194,21 +199,28 @@ HOST_KEYS = {
     "dump": Key(_dump, "Where the crash dump lands."),
     "identity": Key(_section(IDENTITY_KEYS, ExpectedIdentity), "Who the host is, so that no other is hit."),
     "protected": Key(value.truth, "Whether a fire needs `--override protected`."),
+    "ladder": Key(value.rungs, "The order of `trigger crash`: CONTROLLER/nmi and CONTROLLER/sysrq-c."),
 }
 DEFAULT_KEYS = {
     "ssh": Key(_ssh, "Default values of every host's `ssh`."),
     "controller": Key(_default_controller, "Default values of every controller."),
     "dump": Key(_dump, "Default values of every host's `dump`."),
 }
+SYSLOG_KEYS = {
+    "address": Key(value.syslog_address, "Who is told of shots and ends: /dev/log, udp://HOST:514 or tcp://HOST:514."),
+}
 TOP_KEYS = {
     "defaults": Key(_defaults, "Values that hold where a host gives none."),
     "hosts": Key(_elsewhere, "The hosts, by name or pattern."),
+    "policy": Key(value.path, "One more policy file beside /etc/trigger/policy.yaml; it can only forbid more."),
     "record_dirs": Key(value.paths, "More folders to read preflight records from."),
     "dump_stores": Key(value.dump_stores, "Where a target that hosts write to is read from here."),
     "state_dir": Key(value.path, "Folder for journals and records."),
+    "syslog": Key(_syslog, "A syslog server that is told of every shot, with the head of the journal."),
 }
 TABLES = {
     "": TOP_KEYS,
+    "syslog": SYSLOG_KEYS,
     "defaults": DEFAULT_KEYS,
     "hosts.NAME": HOST_KEYS,
     "hosts.NAME.ssh": SSH_KEYS,

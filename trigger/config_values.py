@@ -156,6 +156,26 @@ def tags(branch: Branch, reader: Reader) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(found for item in items if (found := _tag(item, reader)) is not None))
 
 
+def syslog_address(branch: Branch, reader: Reader) -> str | None:
+    """Return a local socket's path, udp://HOST[:PORT] or tcp://HOST[:PORT]."""
+    found = text(branch, reader)
+    if found is None or re.fullmatch(r"/\S+|(udp|tcp)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?", found):
+        return found
+    reader.problems.add(branch, "is no address of a syslog server", "write /dev/log, udp://HOST:514 or tcp://HOST:514")
+    return None
+
+
+_rung = _matching(rf"{_WORD}/(nmi|sysrq-c)", "CONTROLLER/nmi or CONTROLLER/sysrq-c")
+
+
+def rungs(branch: Branch, reader: Reader) -> tuple[str, ...] | None:
+    """Return the steps of `trigger crash`, each once."""
+    items = yaml_values.sequence(branch, reader.problems, "ilo/nmi, ipmi/nmi, ipmi/sysrq-c")
+    if items is None:
+        return None
+    return tuple(dict.fromkeys(found for item in items if (found := _rung(item, reader)) is not None))
+
+
 _URL = r"[a-z][a-z0-9+.-]*://[^\s]+"
 _URL_WITH_LOGIN = r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*:[^/?#]*@"
 _REMOTE_PATH = r"\[?[A-Za-z0-9][A-Za-z0-9.:_-]*\]?:/[^\s]*"

@@ -6,6 +6,7 @@ The sentences are the same everywhere, so that what scrolled past can be found a
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -14,7 +15,11 @@ from trigger.journal import Line
 from trigger.text import harmless
 
 if TYPE_CHECKING:
+    from trigger.live import LiveView
     from trigger.watch.status import Status
+
+PLAIN_S = 60.0  # between two lines that say how things stand, where no view is drawn
+STOPPED_S = 2.0  # how long a terminal that is stopped may delay the end of a run
 
 _OUTCOMES = {
     "accepted": "the controller accepted it",
@@ -83,20 +88,21 @@ def _bytes(count: int) -> str:
     return f"{size:.1f} TB"
 
 
-def status_line(now: Status) -> str:
-    """Return how things stand in one line."""
-    size = f" {now.bytes / 1e6:.1f} MB at {now.bytes_per_s / 1e6:.1f} MB/s" if now.bytes else ""
-    return f"{now.elapsed_s:5.0f} s  dump: {now.dump}{size}; {'; '.join(now.evidence)}; Ctrl-C detaches"
-
-
 class People:
-    """Writes sentences for people; on a terminal, also a status line of what is waited for."""
+    """Writes sentences for people; on a terminal, above a view that shows how the watch stands (trigger/live.py).
+
+    Call `close` at the end: a terminal that is stopped (Ctrl-S) then gets the last words when it goes on.
+    """
+
+    plain = False  # --plain: no view, for screen readers; one choice for the whole process
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
+        dumb = os.environ.get("TERM", "dumb") == "dumb"
+        self._draws = self._stream.isatty() and not self.plain and not dumb
+        self._view: LiveView | None = None
         self._started: float | None = None
-        self._status = ""
+        self._told_at = 0.0
         self.dump: DumpFound | None = None
 
     def __call__(self, line: Line) -> None:
@@ -109,23 +115,31 @@ class People:
         if isinstance(event, DumpFound):
             self.dump = event
         elapsed = f"{line.time - self._started:7.1f} s  " if self._started is not None else ""
-        self._clear()
         if isinstance(event, Finished):
-            self._end(event)
+            self._end(event, str(line.raw.get("head", "")))
         else:
             self._write(f"{elapsed}{sentence(event)}\n")
-        self._draw()
 
     def status(self, now: Status) -> None:
-        """Show how things stand, on a terminal only, in place."""
-        text = status_line(now)
-        if self._live and text != self._status:
-            self._clear()
-            self._status = harmless(text)
-            self._draw()
+        """Show how things stand: in place on a terminal, else by a line a minute."""
+        if self._draws:
+            if self._view is None:
+                from trigger.live import LiveView
 
-    def _end(self, event: Finished) -> None:
-        self._status = ""
+                self._view = LiveView(self._stream)
+            self._view.status(now)
+        elif now.elapsed_s - self._told_at >= PLAIN_S:
+            from trigger.live import in_one_line
+
+            self._told_at = now.elapsed_s
+            self._write(f"{now.elapsed_s:7.1f} s  {in_one_line(now)}\n")
+
+    def close(self) -> None:
+        """Wait until the terminal has taken everything; Ctrl-C ends that."""
+        if self._view is not None:
+            self._view.close()
+
+    def _end(self, event: Finished, head: str) -> None:
         lines = [event.text]
         if self.dump is not None and event.dump:
             lines += details(self.dump)
@@ -134,21 +148,16 @@ class People:
         lines.append(f"{'power-cycle:':<16}safe: {safe}")
         if event.next:
             lines.append(f"{'next:':<16}{event.next}")
+        if head:
+            lines.append(f"{'journal head:':<16}{head}")
         self._write("\n".join(lines) + "\n")
-
-    def _clear(self) -> None:
-        if self._live and self._status:
-            self._stream.write("\r\x1b[K")
-
-    def _draw(self) -> None:
-        if self._live and self._status:
-            import shutil
-
-            width = shutil.get_terminal_size().columns
-            self._stream.write(self._status[: width - 1])
-            self._stream.flush()
+        if self._view is not None and self._view.close(STOPPED_S):
+            self._view = None
 
     def _write(self, text: str) -> None:
+        if self._view is not None:
+            self._view.sentence(text)
+            return
         self._stream.write(text)
         self._stream.flush()
 
@@ -165,6 +174,4 @@ def print_json(line: Line) -> None:
 
 def silence_stdout() -> None:
     """Keep the interpreter from failing over the broken pipe once more when it flushes at exit."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

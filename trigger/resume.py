@@ -48,7 +48,7 @@ def resume(
     known = known_of(state, config, host)
     end = clock.time() + deadline_s if deadline_s else max(fire.deadline_at, clock.time() + LAST_LOOK_S)
     listeners: list[Listener] = [people := People(), *([print_json] if as_json else [])]
-    run = Run(state, host_name, clock, listeners, run_id=fire.run, seq=seq)
+    run = Run(state, host_name, clock, listeners, run_id=fire.run, seq=seq, syslog=config.syslog)
     run.stage = "after"
     target = dump_target_of(host, known.dump_target)
     outcome = fire.outcome or "unknown"
@@ -58,6 +58,7 @@ def resume(
             return watch(watched, run, interrupts.detach, people)
     finally:
         run.close()
+        people.close()
 
 
 def _find(state: StateFolder, host: str, run_id: str) -> tuple[OpenFire, int]:

@@ -7,15 +7,22 @@ disk, a closed pipe or a broken display costs a line of output, never the run.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trigger.clock import Clock
 from trigger.errors import GuardRefused
-from trigger.events import Event, Fired, Firing, to_json
+from trigger.events import Event, Fired, Firing, Observed, to_json
 from trigger.journal import Journal, Line
 from trigger.state import StateFolder
+from trigger.text import harmless
+
+if TYPE_CHECKING:
+    from trigger.syslog import Syslog
 
 Listener = Callable[[Line], None]
 
@@ -62,6 +69,7 @@ class Run:
         *,
         run_id: str = "",
         seq: int = 0,
+        syslog: str = "",
     ) -> None:
         self.id = run_id or new_run_id(clock)
         self.clock = clock
@@ -70,19 +78,25 @@ class Run:
         self.stage = "before"
         self.journal_broken = ""
         self._listeners = list(listeners)
+        self._syslog: Syslog | None = None
+        if syslog:
+            from trigger.syslog import Syslog
+
+            self._syslog = Syslog(syslog)
+            self.journal.when_durable = self._syslog.tell
 
     def emit(self, event: Event) -> None:
         """Journal `event` and tell the listeners.
 
-        Before `Firing` a failing journal raises GuardRefused; after it the failure is kept in `journal_broken`.
+        Before `Firing` a failing journal raises GuardRefused; after it the run goes on, and says so once.
         """
         try:
-            line = self.journal.append(event, durable=self.stage != "before")
+            line = self.journal.append(event, durable=self.stage != "before" or isinstance(event, Fired))
         except GuardRefused as error:
             if self.stage == "before":
                 raise
-            self.journal_broken = error.message
             line = self._line(event)
+            self._say_broken(error)
         self.tell(line)
 
     def tell(self, line: Line) -> None:
@@ -96,7 +110,8 @@ class Run:
     def fire(self, button: Callable[[Journal], Fired], firing: Firing) -> Fired:
         """Press `button` and report what became of it; from here on nothing may disturb the watch.
 
-        Raises GuardRefused when `firing` could not be written: then nothing was sent.
+        Raises GuardRefused when `firing` could not be written, and KeyboardInterrupt when a signal came before it
+        was: then nothing was sent.
         """
         self.tell(self._line(firing))
         self.stage = "sending"
@@ -104,20 +119,49 @@ class Run:
             fired = button(self.journal)
             self.stage = "before" if fired.outcome == "refused" else "after"
             Run.something_sent |= self.stage == "after"
-        except GuardRefused:
-            self.stage = "before"
-            raise
         except BaseException as error:
+            if isinstance(error, GuardRefused) or self.journal.durable is not firing:
+                self._not_sent(firing)
+                raise
             # Only a signal in the gap between two statements comes here: take it as sent.
             fired = Fired(firing.controller, "unknown", f"interrupted: {type(error).__name__}")
             self.stage = "after"
             Run.something_sent = True
-        self.emit(fired)
+        self._emit_fired(fired)
         return fired
 
     def close(self) -> None:
-        """Close the journal."""
+        """Close the journal, and let syslog have what it has not got."""
         self.journal.close()
+        if self._syslog is not None and (failure := self._syslog.close()):
+            with suppress(OSError, ValueError):
+                print(f"trigger: note: syslog: {harmless(failure)}", file=sys.stderr)
+
+    def _emit_fired(self, fired: Fired) -> None:
+        """Journal and tell what became of the request; a journal that fails now must not hide a refusal."""
+        try:
+            self.emit(fired)
+        except GuardRefused as error:
+            self.tell(self._line(fired))
+            self._say_broken(error)
+
+    def _not_sent(self, firing: Firing) -> None:
+        """Leave no open fire behind a shot that never left; `firing` has been shown already."""
+        self.stage = "before"
+        gone = self.journal.withdraw(firing)
+        why = "nothing was sent: this shot could not be journalled"
+        self.tell(self._line(Fired(firing.controller, "refused", why)))
+        if not gone:
+            text = f"An open fire may be shown until its deadline although {why}."
+            self.tell(self._line(Observed("journal", "journal", "weak", text)))
+
+    def _say_broken(self, error: GuardRefused) -> None:
+        """Say once that the journal can no longer be written; the run goes on without it."""
+        first, self.journal_broken = not self.journal_broken, error.message
+        if first:
+            why = error.message.split(" Nothing was sent", 1)[0]
+            text = f"{why} The run goes on; what is seen from here on may be missing in its history."
+            self.tell(self._line(Observed("journal", "journal", "weak", text)))
 
     def _line(self, event: Event) -> Line:
         """Return a line for the listeners that the journal does not hold in this form."""

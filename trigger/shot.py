@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from trigger.clock import Clock, Deadline
-from trigger.driver import Answers, Driver, DriverOptions, Identity, Probe
+from trigger.driver import Answers, Driver, DriverOptions, EventLogEntry, HasEventLog, Identity, Probe
 from trigger.errors import ConfigError, DriverError, TriggerError
 from trigger.events import Event, Fired, Firing, Guarded, Probed
 from trigger.fire import fire
@@ -26,6 +26,10 @@ from trigger.state import StateFolder
 from trigger.text import harmless, without_secrets
 from trigger.watch.liveness import LivenessProbe
 
+# What a person is shown of the controller's event log before the question, and for how many seconds they wait for it.
+LOG_ENTRIES = 8
+LOG_S = 5.0
+
 
 class Wish(NamedTuple):
     """What the operator said: the command as typed, the confirmation, the overrides and their reason."""
@@ -36,30 +40,51 @@ class Wish(NamedTuple):
     reason: str = ""
 
 
+def _nothing() -> str:
+    return ""
+
+
+def _no_warnings(opened: Opened, run: Run) -> tuple[str, ...]:
+    return ()
+
+
 class Surroundings(NamedTuple):
-    """What a shot needs from outside: state, clock, where passwords come from, how dump targets are read."""
+    """What a shot needs from outside: state, clock, where passwords come from, how dump targets are read.
+
+    `policy` is what the policies say of this fire. `dump_in_progress` is asked at the last moment and says what was
+    seen of a dump being written, "" for nothing. `before_firing` does what is to be done between the guard's word
+    and the fire, and returns warnings; it may raise GuardRefused.
+    """
 
     state: StateFolder
     clock: Clock
     answers: Callable[[Controller], Answers]
     dump_stores: Mapping[str, str] = MappingProxyType({})
+    policy: tuple[Finding, ...] = ()
+    dump_in_progress: Callable[[], str] = _nothing
+    before_firing: Callable[[Opened, Run], tuple[str, ...]] = _no_warnings
     syslog: str = ""
 
 
 class Shot(NamedTuple):
-    """What became of the request, and when it left (seconds since the epoch)."""
+    """What became of the request, when it left (seconds since the epoch), and which route of the plan it took."""
 
     outcome: str
     at: float
+    route: int = 0
 
 
 class Survey(NamedTuple):
-    """What a look at the first usable route showed; `request` is what would be sent, "" when none was looked at."""
+    """What a look at the first usable route showed; `request` is what would be sent, "" when none was looked at.
+
+    `log` is the newest of the controller's event log, oldest first, when it was asked for.
+    """
 
     findings: tuple[Finding, ...]
     request: str = ""
     power: str = ""
     warnings: tuple[str, ...] = ()
+    log: tuple[EventLogEntry, ...] = ()
 
 
 class Opened(NamedTuple):
@@ -70,21 +95,23 @@ class Opened(NamedTuple):
     probe: Probe
 
 
-def survey(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> Survey:
+def survey(plan: Plan, known: Known, wish: Wish, around: Surroundings, *, log: bool = False) -> Survey:
     """Probe the first route that can be used and return what the guard finds; sends nothing that acts.
 
-    For `--dry-run` and for the confirmation. Raises DriverError when no controller could be used.
+    For `--dry-run` and for the confirmation; `log` asks for the controller's event log as well, for LOG_S at most.
+    Raises DriverError when no controller could be used.
     """
     attempt = _Attempt(plan, known, wish, around, None)
-    if attempt.open_fires:
-        return Survey(tuple(judge_open_fires(attempt.open_fires)))
+    if any(not finding.overridable for finding in attempt.judge_open_fires()):
+        return Survey(tuple(attempt.judge_open_fires()))
     for route in plan.routes:
         opened = attempt.open(route, Deadline(LOGIN_DEADLINE_S))
         if opened is not None:
             with opened.driver:
                 findings = judge(attempt.facts(opened))
                 warnings = tuple(map(harmless, opened.probe.warnings))
-                return Survey(findings, opened.driver.describe_nmi(), opened.probe.power.value, warnings)
+                entries = _event_log(opened.driver) if log else ()
+                return Survey(findings, opened.driver.describe_nmi(), opened.probe.power.value, warnings, entries)
     raise attempt.no_route()
 
 
@@ -95,9 +122,9 @@ def shoot(plan: Plan, known: Known, wish: Wish, around: Surroundings, run: Run) 
     every route failed or refused; then nothing was delivered.
     """
     attempt = _Attempt(plan, known, wish, around, run)
-    attempt.refuse(judge_open_fires(attempt.open_fires))
+    attempt.refuse(attempt.judge_open_fires())
     whole = Deadline(ROUTES_DEADLINE_S)
-    for route in plan.routes:
+    for number, route in enumerate(plan.routes):
         opened = attempt.open(route, whole.at_most(LOGIN_DEADLINE_S))
         if opened is None:
             continue
@@ -106,9 +133,19 @@ def shoot(plan: Plan, known: Known, wish: Wish, around: Surroundings, run: Run) 
             left_at = around.clock.time()
             fired = attempt.press(opened, run)
         if fired.outcome != "refused":
-            return Shot(fired.outcome, left_at)
+            return Shot(fired.outcome, left_at, number)
         attempt.failures.append(DriverError(f"{route.controller.name} refused: {fired.answer}"))
     raise attempt.no_route()
+
+
+def _event_log(driver: Driver) -> tuple[EventLogEntry, ...]:
+    """Return the newest entries of the controller's log, or one that says why there are none; raises nothing."""
+    if not isinstance(driver, HasEventLog):
+        return ()
+    try:
+        return driver.event_log(Deadline(LOG_S), LOG_ENTRIES)
+    except Exception as error:  # whatever a third party's driver raises: a look at the log stops nobody
+        return (EventLogEntry(None, "", f"the log cannot be read: {without_secrets(str(error))}"),)
 
 
 class _Attempt:
@@ -120,7 +157,22 @@ class _Attempt:
         self._run = run
         self._liveness = LivenessProbe(plan.host.ssh)
         now = around.clock.time()
-        self.open_fires = tuple(open_fires_everywhere(around.state, plan.host.name, plan.keys, now))
+        found = open_fires_everywhere(around.state, plan.host.name, plan.keys, now)
+        # Those of this very run are no news: trigger/ladder.py knows why it may fire again.
+        self.open_fires = tuple(fire for fire in found if run is None or fire.run != run.id)
+        self.proofs = self._proofs()
+
+    def judge_open_fires(self) -> list[Finding]:
+        """Return what the open fires forbid."""
+        return judge_open_fires(self.open_fires, self.proofs)
+
+    def _proofs(self) -> Mapping[str, str]:
+        """Return by run why an open fire is proved to have had no effect; asked only with `--override open-fire`."""
+        if not self.open_fires or "open-fire" not in self.wish.accepted:
+            return {}
+        from trigger.no_effect import prove_no_effect
+
+        return prove_no_effect(self.open_fires, self.plan, self.known, self.around)
 
     def open(self, route: Route, deadline: Deadline) -> Opened | None:
         """Log in through `route`, or note in `failures` why it could not be used."""
@@ -167,6 +219,9 @@ class _Attempt:
             liveness=self._liveness.result(),
             open_fires=self.open_fires,
             protected=host.protected,
+            proofs=self.proofs,
+            policy=self.around.policy,
+            dump_in_progress=self.around.dump_in_progress(),
         )
 
     def guard(self, opened: Opened) -> None:
@@ -175,6 +230,8 @@ class _Attempt:
         self.refuse(findings)
         overridden = tuple(finding.rule for finding in findings)
         warnings = tuple(finding.message for finding in findings)
+        if self._run is not None:
+            warnings += self.around.before_firing(opened, self._run)
         self._emit(Guarded(True, overridden=overridden, reason=self.wish.reason, warnings=warnings))
 
     def refuse(self, findings: Collection[Finding]) -> None:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "wait": ("After", "wait", "Wait for the dump of an open fire, and prove it"),
     "inspect": ("After", "inspect", "Prove any dump: format, complete or not, host, kernel, panic"),
     "history": ("After", "history", "Show the runs of a host, or of all hosts"),
+    "report": ("After", "report", "Report a run: verdict, timeline, console, dump, next steps"),
     "completion": ("Setup", "completion", "Print the completion script of bash, zsh or fish"),
 }
 SECTIONS = ("Before", "Now", "After", "Setup")

@@ -1,0 +1,116 @@
+"""The part of a console's recording that tells the story: the lines around what the watch recognised, marked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from trigger.text import harmless
+from trigger.watch.console_text import plain
+
+BEFORE_BYTES, AFTER_BYTES = 2048, 4096  # around each mark
+LAST_BYTES = 4096  # without any mark
+MAX_LINES = 160
+_LINE_CHARACTERS = 300
+_PASSWORD = re.compile(r"(://[^\s/:@]{0,64}:)[^\s/@]{1,128}@")
+
+
+@dataclass(frozen=True, slots=True)
+class ExcerptLine:
+    """One line: seconds since the recording began, its text (harmless), and what the watch recognised in it.
+
+    `gap` says that lines before this one were left out.
+    """
+
+    after_s: float
+    text: str
+    mark: str = ""
+    gap: bool = False
+
+
+@dataclass(slots=True)
+class _Line:
+    begin: int
+    end: int
+    after_s: float
+    text: str
+
+
+def excerpt(cast: Iterable[bytes], marks: Mapping[int, str]) -> tuple[ExcerptLine, ...]:
+    """Return the lines around `marks` (the console's bytes before a line -> what it is), or the last lines.
+
+    `cast` are the lines of console.cast (asciicast v2). Lines that are no JSON are passed over.
+    """
+    windows = [(offset - BEFORE_BYTES, offset + AFTER_BYTES) for offset in sorted(marks)]
+    kept: list[_Line] = []
+    for line in _lines(_events(cast)):
+        if not windows:
+            kept.append(line)
+            if line.end - kept[0].end > LAST_BYTES:
+                kept.pop(0)
+        elif any(line.end > begin and line.begin < end for begin, end in windows):
+            kept.append(line)
+    return _shown(kept, marks)
+
+
+def _events(cast: Iterable[bytes]) -> Iterator[tuple[float, str]]:
+    for text in cast:
+        try:
+            event = json.loads(text)
+            if isinstance(event, list) and event[1] == "o":
+                yield float(event[0]), str(event[2])
+        except (ValueError, TypeError, IndexError, RecursionError):
+            continue
+
+
+def _lines(events: Iterable[tuple[float, str]]) -> Iterator[_Line]:
+    """Cut the output into lines, each with the console's bytes before and after it; progress ends in returns."""
+    offset, rest, begin, since = 0, "", 0, 0.0
+    for after_s, said in events:
+        if not rest:
+            since = after_s
+        *finished, rest = re.split(r"(?<=\n)|(?<=\r)(?!\n)", rest + said)
+        if len(rest) > 8192:
+            finished, rest = [*finished, rest], ""
+        for text in finished:
+            offset = begin + _size(text)
+            yield _Line(begin, offset, since, text)
+            begin, since = offset, after_s
+    if rest:
+        yield _Line(begin, begin + _size(rest), since, rest)
+
+
+def _size(text: str) -> int:
+    """Return how many bytes the console sent for `text`; a replacement character stands for one that was no UTF-8."""
+    return len(text.encode()) - 2 * text.count("�")
+
+
+def _shown(kept: list[_Line], marks: Mapping[int, str]) -> tuple[ExcerptLine, ...]:
+    found: list[ExcerptLine] = []
+    end = kept[0].begin if kept else 0
+    gap = bool(kept and kept[0].begin > 0)
+    for line in kept:
+        gap |= line.begin > end
+        end = line.end
+        mark = next((word for offset, word in marks.items() if line.begin <= offset < line.end), "")
+        text = _PASSWORD.sub(r"\1***@", harmless(plain(line.text.encode()), limit=_LINE_CHARACTERS))
+        if text.strip() or mark:
+            found.append(ExcerptLine(round(line.after_s, 3), text, mark, gap))
+            gap = False
+    return _thinned(found)
+
+
+def _thinned(lines: list[ExcerptLine]) -> tuple[ExcerptLine, ...]:
+    """Keep at most MAX_LINES, those nearest to a mark first."""
+    if len(lines) <= MAX_LINES:
+        return tuple(lines)
+    marked = [number for number, line in enumerate(lines) if line.mark] or [len(lines) - 1]
+    nearest = sorted(range(len(lines)), key=lambda number: min(abs(number - mark) for mark in marked))
+    chosen = sorted(nearest[:MAX_LINES])
+    return tuple(
+        ExcerptLine(line.after_s, line.text, line.mark, line.gap or previous != number - 1)
+        for previous, number in zip([-1, *chosen], chosen, strict=False)
+        for line in (lines[number],)
+    )

@@ -53,8 +53,8 @@ def sentence(event: Event) -> str:
         case DumpFound():
             state = "not readable yet" if event.state == "unreadable" else event.state
             where = f" {event.path}" if event.path else ""
-            size = f" ({_bytes(event.size)})" if event.size else ""
-            return f"dump: {state}{where}{size}{': ' + event.text if event.text else ''}"
+            much = f" ({size(event.size)})" if event.size else ""
+            return f"dump: {state}{where}{much}{': ' + event.text if event.text else ''}"
         case Finished():
             return event.text
 
@@ -65,7 +65,7 @@ def details(found: DumpFound) -> list[str]:
         "path": found.path,
         "format": found.format,
         "complete": found.complete,
-        "size": _bytes(found.size) if found.size else "",
+        "size": size(found.size) if found.size else "",
         "kernel release": found.release,
         "crash time": _moment(found.crash_time),
         "panic": found.panic,
@@ -79,13 +79,13 @@ def _moment(seconds: float | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds else ""
 
 
-def _bytes(count: int) -> str:
-    size = float(count)
+def size(count: float) -> str:
+    """Return a number of bytes for people: 970.3 kB."""
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
 
 
 class People:

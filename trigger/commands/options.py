@@ -70,8 +70,24 @@ until_option = click.option(
 )
 
 
+def _plain(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from trigger.display import People
+
+        People.plain = True  # of the whole process: how the screen is drawn is no part of what is done
+
+
+plain_option = click.option(
+    "--plain",
+    is_flag=True,
+    expose_value=False,
+    callback=_plain,
+    help="Only lines, one after the other, also on a terminal: for screen readers and logs.",
+)
+
+
 def common(function: Decorated) -> Decorated:
     """Add the options that every command which watches has."""
-    for option in (verbose_option, json_option, deadline_option, until_option, config_option):
+    for option in (plain_option, verbose_option, json_option, deadline_option, until_option, config_option):
         function = option(function)
     return function

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from trigger.commands.options import complete_host, config_option, json_option, one_host, until_option, verbose_option
+from trigger.commands.options import (
+    complete_host,
+    config_option,
+    json_option,
+    one_host,
+    plain_option,
+    until_option,
+    verbose_option,
+)
 from trigger.commands.options import deadline_option as deadline
 from trigger.guard import OVERRIDABLE
 from trigger.sysrq import ANY, CRASH, KEYS, ONLY_ALL
@@ -39,6 +47,7 @@ def _keys(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) ->
 @until_option
 @deadline
 @json_option
+@plain_option
 @verbose_option
 @click.pass_context
 def command(

@@ -1,0 +1,271 @@
+"""The live view: a few lines at the bottom of the terminal that show how a watch stands; sentences scroll above them.
+
+Drawn by hand with six control sequences, not by rich: rich takes 60 ms to import, draws a whole block anew where one
+number has changed, and cannot be told to leave alone what has not. Here a second of waiting costs one line, and
+nothing is written while nothing changes. A thread of its own writes, so that a terminal that is stopped (Ctrl-S, a
+dead link) never stops the watch. Sources: ECMA-48 (CUU, CUD, EL, ED, SGR); no-color.org.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import unicodedata
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TextIO
+
+from trigger.display import size
+from trigger.text import harmless
+
+if TYPE_CHECKING:
+    from trigger.watch.status import Status
+
+PAUSE_S = 0.1  # ten updates a second at most
+_CONSOLE_LINES = 6
+_SIZE = (80, 24)  # columns and rows of a terminal that does not say
+_LEAST_COLUMNS = 20
+_BAR, _LEAST_BAR = 28, 6
+
+_PHASES = {
+    "fired": "sent; nothing seen yet",
+    "ignored": "the kernel ignored it",
+    "denied": "the kernel's mask forbids it",
+    "panicked": "the kernel panicked",
+    "crash-kernel": "the crash kernel is up",
+    "saving": "the dump is being written",
+    "saved": "the dump is written",
+    "failed": "the dump failed",
+    "rebooting": "rebooting",
+    "back": "the host is back",
+    "same-boot": "the host still runs the same kernel",
+}
+_SAFE = {"yes": "yes", "no": "NO", "unknown": "not known, so do not"}
+_COLOURS = {"head": "1", "yes": "32", "no": "1;31", "unknown": "33", "warning": "33", "console": "2"}
+
+
+def wants_colour(environment: Mapping[str, str]) -> bool:
+    """Return whether colours are wanted: not where NO_COLOR is set or the terminal is dumb."""
+    return not environment.get("NO_COLOR") and environment.get("TERM", "") not in ("", "dumb")
+
+
+def rewraps(environment: Mapping[str, str]) -> bool:
+    """Return whether the terminal wraps lines anew when it gets narrower, as most do: tmux, VTE, kitty, iTerm2.
+
+    xterm, GNU screen and the Linux console cut them.
+    """
+    if "TMUX" in environment:
+        return True
+    return "XTERM_VERSION" not in environment and not environment.get("TERM", "").startswith(("linux", "screen"))
+
+
+def duration(seconds: float) -> str:
+    """Return `seconds` for people: 45 s, 3:05, 1:02:03."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def block(now: Status, columns: int, rows: int, colour: bool) -> list[str]:
+    """Return the lines of the view, none wider than `columns` - 1, and fewer than `rows`.
+
+    Where there is little room the console's lines go first, then the evidence; phase, dump and safety stay.
+    """
+    width = max(_LEAST_COLUMNS, columns) - 1
+    # A rule as wide as the terminal, so that the view is told from the sentences above it.
+    head = [("head", f"-- {now.host}: {_phase(now)} ".ljust(width, "-")), ("", _dump(now, width))]
+    end = [(now.safe, f"safe to power-cycle: {_SAFE.get(now.safe, now.safe)}{_because(now.safe_reason)}")]
+    if now.warning:
+        end.insert(0, ("warning", f"! {now.warning}"))
+    room = max(0, rows - 2 - len(head) - len(end))
+    evidence = [("", f"  {text}") for text in now.evidence[-room:] if room]
+    room -= len(evidence)
+    console = [("console", f"  | {text}") for text in now.console[-min(_CONSOLE_LINES, room) :] if room > 0]
+    lines = [*head, *evidence, *console, *end][-max(1, rows - 1) :]
+    return [_styled(cut(harmless(text), width), style, colour) for style, text in lines]
+
+
+def in_one_line(now: Status) -> str:
+    """Return how things stand in one line, for logs and screen readers."""
+    parts = [_phase(now), _dump(now, 0), f"safe to power-cycle: {_SAFE.get(now.safe, now.safe)}"]
+    return harmless("; ".join([*parts, now.warning] if now.warning else parts))
+
+
+def cut(text: str, width: int) -> str:
+    """Return the beginning of `text` that fits `width` columns of a terminal; what is missing is marked by >."""
+    if text.isascii():
+        return text if len(text) <= width else text[: width - 1] + ">"
+    used, kept = 0, []
+    for char in text:
+        used += _columns(char)
+        kept.append(char)
+        if used > width:
+            while kept and used > width - 1:
+                used -= _columns(kept.pop())
+            return "".join(kept) + ">"
+    return text
+
+
+def _columns(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _phase(now: Status) -> str:
+    words = _PHASES.get(now.phase, now.phase)
+    since = f" for {duration(now.phase_s)}" if now.phase != "fired" and now.phase_s < now.elapsed_s else ""
+    return f"{words}{since}; {duration(now.elapsed_s)} since the shot"
+
+
+def _dump(now: Status, width: int) -> str:
+    """Return the state of the dump, with a bar where `width` columns leave room for one."""
+    rate = f" at {size(now.bytes_per_s)}/s" if now.bytes_per_s >= 1000 else ""
+    facts = [f"{size(now.bytes)}{rate}"] if now.bytes else []
+    if now.percent is None:
+        return "; ".join([f"dump: {now.dump}", *facts])
+    if now.eta_s is not None:
+        facts.append(f"{duration(now.eta_s)} left")
+    after = "; ".join([f"{now.percent:.0f} %", *facts])
+    cells = min(_BAR, width - len(f"dump: {now.dump} [] {after}"))
+    if cells < _LEAST_BAR:
+        return f"dump: {now.dump} {after}"
+    done = int(cells * min(100.0, max(0.0, now.percent)) / 100)
+    return f"dump: {now.dump} [{'#' * done}{'-' * (cells - done)}] {after}"
+
+
+def _because(reason: str) -> str:
+    return f", {reason}" if reason else ""
+
+
+def _styled(text: str, style: str, colour: bool) -> str:
+    return f"\x1b[{_COLOURS[style]}m{text}\x1b[0m" if colour and style in _COLOURS else text
+
+
+class Painter:
+    """What is on the terminal, and what must be written to change it. Pure.
+
+    The cursor rests at the end of the view's last line; above the view the terminal is left alone.
+    """
+
+    def __init__(self, *, rewraps: bool = True) -> None:
+        self._rewraps = rewraps
+        self._drawn: list[str] = []
+        self._columns = 0
+
+    def paint(self, lines: list[str], columns: int, above: str = "") -> str:
+        """Return what to write so that `lines` are the view; `above` are whole lines that scroll over it."""
+        changed_size = columns != self._columns
+        if not above and not changed_size and len(lines) == len(self._drawn):
+            written = self._differences(lines)
+        else:
+            written = self._erased(columns) + above.replace("\n", "\r\n") + "\r\n".join(lines)
+        self._drawn, self._columns = lines, columns
+        return written
+
+    def _differences(self, lines: list[str]) -> str:
+        """Return the sequences that rewrite the lines that have changed, and go back to the end of the last one."""
+        found = [n for n, (old, new) in enumerate(zip(self._drawn, lines, strict=True)) if old != new]
+        if not found:
+            return ""
+        written, at = "", len(lines) - 1
+        for number in found:
+            written += _vertically(number - at) + "\r" + lines[number] + "\x1b[K"
+            at = number
+        if at != len(lines) - 1:
+            written += _vertically(len(lines) - 1 - at) + "\r" + lines[-1]
+        return written
+
+    def _erased(self, columns: int) -> str:
+        """Return what erases the view, with the rows that its lines take at the terminal's present width."""
+        if not self._drawn:
+            return ""
+        rows = len(self._drawn)
+        if self._rewraps and columns < self._columns:
+            rows = sum(max(1, -(-_width(line) // max(1, columns))) for line in self._drawn)
+        return _vertically(1 - rows) + "\r\x1b[J"
+
+
+def _width(line: str) -> int:
+    plain = line.split("m", 1)[1].removesuffix("\x1b[0m") if line.startswith("\x1b[") else line
+    return sum(map(_columns, plain))
+
+
+def _vertically(rows: int) -> str:
+    if rows == 0:
+        return ""
+    return f"\x1b[{-rows}A" if rows < 0 else f"\x1b[{rows}B"
+
+
+class LiveView:
+    """The thread that draws. `status` and `sentence` return at once; `close` waits until all is written."""
+
+    def __init__(
+        self, stream: TextIO, environment: Mapping[str, str] = os.environ, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream, self._clock = stream, clock
+        self._colour = wants_colour(environment)
+        self._painter = Painter(rewraps=rewraps(environment))
+        self._news = threading.Condition()
+        self._now: Status | None = None
+        self._sentences: deque[str] = deque()
+        self._fresh = self._ending = False
+        self._thread = threading.Thread(target=self._run, name="live view", daemon=True)
+        self._thread.start()
+
+    def status(self, now: Status) -> None:
+        """Show how things stand."""
+        with self._news:
+            self._now, self._fresh = now, True
+            self._news.notify()
+
+    def sentence(self, text: str) -> None:
+        """Let `text` (whole lines, harmless) scroll above the view."""
+        with self._news:
+            self._sentences.append(text)
+            self._news.notify()
+
+    def close(self, wait_s: float | None = None) -> bool:
+        """Erase the view and end; the sentences stay. Return whether all was written within `wait_s` (None: ever)."""
+        with self._news:
+            self._ending = True
+            self._news.notify()
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        drawn_at = -PAUSE_S
+        try:
+            while True:
+                with self._news:
+                    self._news.wait_for(lambda: self._fresh or self._sentences or self._ending)
+                    early = drawn_at + PAUSE_S - self._clock()
+                    if early > 0:
+                        self._news.wait_for(lambda: self._ending, early)
+                    now, above, ending = self._now, "".join(self._sentences), self._ending
+                    self._sentences.clear()
+                    self._fresh = False
+                drawn_at = self._clock()
+                self._draw(None if ending else now, above)
+                if ending:
+                    return
+        except (OSError, ValueError):
+            return  # the terminal has gone: nothing of it may disturb the run
+
+    def _draw(self, now: Status | None, above: str) -> None:
+        columns, rows = self._size()
+        lines = [] if now is None else block(now, columns, rows, self._colour)
+        written = self._painter.paint(lines, columns, above)
+        if written:
+            self._stream.write(written)
+            self._stream.flush()
+
+    def _size(self) -> tuple[int, int]:
+        try:
+            columns, rows = os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError):
+            return _SIZE
+        return columns or _SIZE[0], rows or _SIZE[1]

@@ -67,7 +67,10 @@ class ExpectedIdentity(NamedTuple):
 
 
 class Host(NamedTuple):
-    """One host. `dump_target` is "auto" (from the record or the host's own kdump configuration), a path or a URL."""
+    """One host. `dump_target` is "auto" (from the record or the host's own kdump configuration), a path or a URL.
+
+    `ladder` is the order of `trigger crash`, as "CONTROLLER/nmi" and "CONTROLLER/sysrq-c"; empty for the usual one.
+    """
 
     name: str
     controllers: tuple[Controller, ...]
@@ -77,3 +80,4 @@ class Host(NamedTuple):
     identity: ExpectedIdentity = ExpectedIdentity()
     protected: bool = False
     where: str = ""
+    ladder: tuple[str, ...] = ()

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from trigger.errors import ConfigError
@@ -26,6 +26,8 @@ _DEFAULT_PORTS = {"ipmi": 623, "redfish": 443, "ilo": 443, "drac": 443, "telnet"
 
 # action -> the method of the driver that does it; sysrq-c is trigger/sysrq_crash.py around `open_console`.
 ACTIONS = {"nmi": "send_nmi", "sysrq": "open_console", "sysrq-c": "send_sysrq_crash"}
+# What a rung of `trigger crash` is called in `ladder:` and needs of a driver.
+RUNGS = {"nmi": "send_nmi", "sysrq-c": "open_console"}
 
 
 class Route(NamedTuple):
@@ -55,22 +57,62 @@ def make_plan(
     memory_bytes: int | None = None,
     dump_target: str = "",
     addresses: Mapping[str, Sequence[str]] | None = None,
+    abilities: Mapping[str, Collection[str]] | None = None,
 ) -> Plan:
     """Return the plan of `action` for `host`.
 
     `via` names one controller. `memory_bytes` and `dump_target` come from the record. `addresses` maps a
-    controller's address to what it resolves to. Raises ConfigError when there is no controller to try.
+    controller's address to what it resolves to. `abilities` maps a driver to its methods, for the action `crash`.
+    Raises ConfigError when there is no controller to try.
     """
     controllers = [c for c in host.controllers if not via or c.name == via]
     if not controllers:
         raise _no_controller(host, via)
+    if action == "crash":
+        routes = ladder(host, controllers, abilities or {c.driver: ACTIONS.values() for c in host.controllers})
+    else:
+        routes = tuple(Route(controller, ACTIONS[action]) for controller in controllers)
     return Plan(
         action=action,
         host=host,
-        routes=tuple(Route(controller, ACTIONS[action]) for controller in controllers),
+        routes=routes,
         deadline_s=deadline_s if deadline_s is not None else default_deadline(memory_bytes),
         dump_target=dump_target_of(host, dump_target),
         keys=lock_keys(host, addresses or {}),
+    )
+
+
+def ladder(
+    host: Host, controllers: Sequence[Controller], abilities: Mapping[str, Collection[str]]
+) -> tuple[Route, ...]:
+    """Return the rungs of `trigger crash`: as `ladder:` has them, else every NMI, IPMI's last, then every console.
+
+    Of the consoles those of controllers that can do no more come last. Raises ConfigError for a rung that no
+    controller has, and when there is none at all.
+    """
+    can = [(c, rung) for rung, method in RUNGS.items() for c in host.controllers if method in abilities[c.driver]]
+    sends = {controller.name for controller, rung in can if rung == "nmi"}
+    if host.ladder:
+        named = {f"{controller.name}/{rung}": (controller, rung) for controller, rung in can}
+        unknown = [words for words in host.ladder if words not in named]
+        if unknown:
+            raise _no_rung(
+                host, f"`ladder:` has {unknown[0]!r}; its controllers can do: {', '.join(named) or 'nothing'}"
+            )
+        can = [named[words] for words in host.ladder]
+    else:  # sorting is stable: within a group it is the order of `controllers:`
+        group = {"redfish": 0, "ilo": 0, "drac": 0, "ipmi": 1}
+        can.sort(key=lambda step: group.get(step[0].driver, 0) if step[1] == "nmi" else 3 - (step[0].name in sends))
+    routes = tuple(Route(controller, ACTIONS[rung]) for controller, rung in can if controller in controllers)
+    if not routes:
+        raise _no_rung(host, "none of its controllers can send an NMI or has a console")
+    return routes
+
+
+def _no_rung(host: Host, why: str) -> ConfigError:
+    return ConfigError(
+        f"{host.name}: {why} ({host.where}). Nothing was sent.",
+        next_step="trigger drivers shows what each driver can do.",
     )
 
 

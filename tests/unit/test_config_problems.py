@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.configured import config, problems, refusal
 from trigger.config import load
+from trigger.config_keys import TOP_KEYS
 
 HOSTS = [
     (
@@ -201,13 +202,13 @@ def test_errors_elsewhere_are_warnings(tmp_path: Path) -> None:
           other: {tags: web, ssh: {prot: 22}}
           "bad[1-": {tags: [web]}
           alias: &a {tags: [web]}
-        notify: {webhook: x}
+        later: {webhook: x}
         """,
     )
     assert found.host("server42").tags == ("web",)
     warnings = [warning.removeprefix(f"{tmp_path}/") for warning in found.warnings_for("server42")]
     assert warnings == [
-        "config.yaml:7: notify: unknown key 'notify'; known keys: defaults, hosts, record_dirs, dump_stores, state_dir",
+        f"config.yaml:7: later: unknown key 'later'; known keys: {', '.join(TOP_KEYS)}",
         "config.yaml:4: hosts.other.tags: must be a list; write [web, db]",
         "config.yaml:4: hosts.other.ssh.prot: unknown key 'prot'; did you mean 'port'?",
         "config.yaml:5: hosts.bad[1-: has a bracket without its partner",

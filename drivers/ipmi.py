@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from drivers.ipmi_opening import defer_other_interfaces, resolve, send_opening
 from trigger.clock import Deadline
-from trigger.driver import Accepted, Console, Driver, EventLogEntry, Identity, Power, Probe
+from trigger.driver import Accepted, Console, Driver, EventLogEntry, Identity, Power, Probe, Settings
 from trigger.errors import ConfigError, DriverError, OutcomeUnknown, Refused
 
 if TYPE_CHECKING:
@@ -134,6 +134,22 @@ class IpmiDriver(Driver):
         except DriverError:
             self.close()
             raise
+
+    def settings(self, deadline: Deadline) -> Settings:
+        """Return how the BMC is set up, and who else it would let in; see `ReportsSettings.settings`."""
+        from drivers.ipmi_exposure import accounts, ask_outside
+        from drivers.ipmi_settings import read_accounts, read_firmware, read_sol, read_time
+
+        end = monotonic() + deadline.left()
+        session = self._logged_in(end)
+
+        def ask(netfn: int, command: int, data: bytes) -> bytes:
+            return session.ask(netfn, command, data, end)
+
+        enabled, baud = read_sol(ask)
+        exposures = accounts(read_accounts(ask), self.controller.user)
+        addresses = resolve(self.controller.address, self.controller.port or PORT, end)
+        return Settings(read_time(ask), read_firmware(ask), enabled, baud, (*ask_outside(addresses, end), *exposures))
 
     @property
     def _label(self) -> str:

@@ -17,7 +17,7 @@ from drivers.redfish_outcome import judge
 from drivers.redfish_session import NotThere, RedfishSession
 from drivers.redfish_system import Reset, System, choose, members, read_system, text, with_action_info
 from trigger.clock import Deadline
-from trigger.driver import Accepted, Driver, DriverOptions, EventLogEntry, Identity, Power, Probe
+from trigger.driver import Accepted, Driver, DriverOptions, EventLogEntry, Identity, Power, Probe, Settings
 from trigger.errors import ConfigError, DriverError, OutcomeUnknown
 from trigger.host import Controller
 from trigger.identity import Match, compare_identities
@@ -101,10 +101,18 @@ class RedfishDriver(Driver):
 
     def controller_time(self, deadline: Deadline) -> float | None:
         """Return the controller's own clock, seconds since the epoch, None where it does not say."""
+        return self.settings(deadline).time
+
+    def settings(self, deadline: Deadline) -> Settings:
+        """Return the manager's clock and firmware. See ReportsSettings.settings.
+
+        What it says of serial-over-LAN is left out: a "disabled" of a console that works was seen (drivers/quirks.py).
+        """
         from drivers.redfish_log import parse_time
 
         system = read_system(self._system_uri, self.session.get(self._need_system(), deadline))
-        return parse_time(text(self._manager(system, deadline), "DateTime"))
+        manager = self._manager(system, deadline)
+        return Settings(time=parse_time(text(manager, "DateTime")), firmware=text(manager, "FirmwareVersion"))
 
     def close(self) -> None:
         """Delete the session, whatever happened before. See Driver.close."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trigger.clock import Deadline
-from trigger.driver import Accepted, Driver, DriverOptions, EventLogEntry, Identity, Power, Probe
+from trigger.driver import Accepted, Driver, DriverOptions, EventLogEntry, Identity, Power, Probe, Settings
 from trigger.errors import ConfigError, DriverError, OutcomeUnknown, Refused, Unreachable
 from trigger.host import Controller
 from trigger.text import harmless
@@ -229,6 +229,12 @@ class RedfishOrCli(Driver):
             raise DriverError(f"{self.controller.name}: the event log is read over Redfish only. Nothing was sent.")
         entries: tuple[EventLogEntry, ...] = read(deadline, newest)
         return entries
+
+    def settings(self, deadline: Deadline) -> Settings:
+        """See ReportsSettings.settings; over SSH nothing is known."""
+        read = getattr(self.way, "settings", None)
+        found: Settings = read(deadline) if read is not None else Settings()
+        return found
 
     def close(self) -> None:
         """See Driver.close."""

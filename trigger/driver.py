@@ -80,6 +80,30 @@ class EventLogEntry(NamedTuple):
     key: str = ""
 
 
+class Exposure(NamedTuple):
+    """A way into a controller that should not be there. `kind` is cipher-0, no-authentication, anonymous, ipmi-1.5 or
+    default-account; `says` a clause for people; `remedy` how it is closed, "" where nobody wrote it down.
+    """
+
+    kind: str
+    says: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a controller is set up, as far as it says; None and "" mean "does not say".
+
+    `time` is the controller's clock in seconds since the epoch, `sol_baud` the serial-over-LAN speed in baud.
+    """
+
+    time: float | None = None
+    firmware: str = ""
+    sol_enabled: bool | None = None
+    sol_baud: int | None = None
+    exposures: tuple[Exposure, ...] = ()
+
+
 class Answers(Protocol):
     """How a driver gets the password: called as late as possible, never stored longer than the login needs."""
 
@@ -160,6 +184,18 @@ class HasEventLog(Protocol):
 
     def event_log(self, deadline: Deadline, newest: int = 50) -> tuple[EventLogEntry, ...]:
         """Return the `newest` entries, oldest first, hostile text unfiltered; raises DriverError."""
+        ...
+
+
+@runtime_checkable
+class ReportsSettings(Protocol):
+    """The ability to say how the controller is set up. For preflight; no fire asks."""
+
+    def settings(self, deadline: Deadline) -> Settings:
+        """Read the settings on the connection that `probe` opened; raises DriverError when they cannot be read.
+
+        Changes nothing, tries no password, and nothing that a controller could count as a failed login.
+        """
         ...
 
 

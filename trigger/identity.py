@@ -119,6 +119,18 @@ def has_own_identity(identity: Identity) -> bool:
     return _own_uuid(identity.uuid) is not None or bool(own_serial(identity.serial))
 
 
+def canonical_uuid(text: str) -> str:
+    """Return the same text for one UUID in whatever byte order it is printed; "" where it is nobody's own."""
+    raw = _own_uuid(text)
+    if raw is None:
+        return ""
+    known, new = {raw}, {raw}
+    while new:
+        new = {order for one in new for order in (one[::-1], _smbios(one))} - known
+        known |= new
+    return min(known).hex()
+
+
 def _own_uuid(text: str) -> bytes | None:
     """Return the 16 bytes of a UUID as printed, None where it is no UUID or one that many machines share."""
     digits = text.strip().strip("{}").replace("-", "").replace(":", "").casefold().removeprefix("0x")

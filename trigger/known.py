@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -55,7 +56,7 @@ def known_of(state: StateFolder, config: Config, host: Host) -> Known:
     return Known(
         present=True,
         routes=record.routes,
-        identities={c.name: _merged(record.identity, record.controllers.get(c.name)) for c in host.controllers},
+        identities={c.name: _merged(record, record.controllers.get(c.name)) for c in host.controllers},
         not_ready=record.not_ready_reasons,
         route_reasons=record.route_reasons,
         boot_id=record.boot_id,
@@ -66,8 +67,10 @@ def known_of(state: StateFolder, config: Config, host: Host) -> Known:
     )
 
 
-def _merged(host: Identity, controller: Identity | None) -> Identity:
-    """Return who a controller must be: as it said at the preflight, else as the host's own DMI says."""
-    if controller is not None and has_own_identity(controller):
-        return controller
-    return host
+def _merged(record: Record, controller: Identity | None) -> Identity:
+    """Return who a controller must be: as it said at the preflight, else as the host's own DMI says.
+
+    A UUID that another host's record has as well proves nothing, so it is left out.
+    """
+    who = controller if controller is not None and has_own_identity(controller) else record.identity
+    return replace(who, uuid="") if record.uuid_shared else who

@@ -22,6 +22,7 @@ from pathlib import Path
 from trigger.driver import Identity
 from trigger.errors import ConfigError, GuardRefused
 from trigger.host import Host
+from trigger.json_values import Wrong, address, clauses, list_of, mapping, number, section, text, texts, whole
 from trigger.state import RECORD, StateFolder
 
 VERSION = 1
@@ -74,6 +75,20 @@ class ConsoleProof:
 
 
 @dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What BREAK and h on a controller's console came to, and in which boot: it is done once per boot.
+
+    `result` is proved, lost, prompt (a login got the h), mask-0 or garbage; `says` a clause; `at` in seconds since
+    the epoch.
+    """
+
+    result: str
+    says: str = ""
+    boot_id: str = ""
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One preflight of one host. Times are seconds since the epoch on the operator's clock.
 
@@ -83,7 +98,8 @@ class Record:
     suse-new, suse-old, debian or unknown: whose landing rules hold. `verdicts` maps a check's name to its
     verdict, for --since-last; `route_verdicts` a route (nmi, sysrq-sol, sysrq-ssh) to its verdict.
     `rejected_logins` maps a controller's name to the `config_hash` with which its account was rejected.
-    `host_seen_at` is None when only controllers answered.
+    `host_seen_at` is None when only controllers answered. `rehearsals` maps a controller's name to its --rehearse;
+    `uuid_shared` says that a UUID in here stands in another host's record, too, and so proves nothing.
     """
 
     host: str
@@ -113,6 +129,8 @@ class Record:
     sysrq_mask: int | None = None
     console: ConsoleProof = field(default_factory=ConsoleProof)
     rejected_logins: Mapping[str, str] = field(default_factory=dict)
+    rehearsals: Mapping[str, Rehearsed] = field(default_factory=dict)
+    uuid_shared: bool = False
     v: int = VERSION
 
     def age(self, now: float) -> str:
@@ -243,138 +261,83 @@ def _plain(record: Record) -> dict[str, object]:
     return plain
 
 
-class _Wrong(ValueError):
-    """A value of the file is not what it should be; the text is a clause."""
-
-
 def _parse(data: bytes, name: str, host: str) -> Record:
     try:
         plain = json.loads(data)
     except (ValueError, RecursionError):
         raise _unusable(name, host, "is not JSON: damaged, or written by something else") from None
     try:
-        return _record(_mapping(plain, "the file"), host)
-    except _Wrong as error:
+        return _record(mapping(plain, "the file"), host)
+    except Wrong as error:
         raise _unusable(name, host, str(error)) from None
 
 
 def _record(plain: Mapping[str, object], host: str) -> Record:
-    version = _whole(plain, "v")
+    version = whole(plain, "v")
     if version is None or version > VERSION:
-        raise _Wrong(f"has version {version}, this trigger reads {VERSION}: written by a newer one")
-    if _text(plain, "host") != host:
-        raise _Wrong(f"is the record of {_text(plain, 'host')!r}, not of {host!r}")
-    written_at = _number(plain, "written_at")
+        raise Wrong(f"has version {version}, this trigger reads {VERSION}: written by a newer one")
+    if text(plain, "host") != host:
+        raise Wrong(f"is the record of {text(plain, 'host')!r}, not of {host!r}")
+    written_at = number(plain, "written_at")
     if written_at is None:
-        raise _Wrong("does not say when it was written")
+        raise Wrong("does not say when it was written")
     if not isinstance(plain.get("ready", False), bool):
-        raise _Wrong("has no yes or no in `ready`")
-    texts = (
+        raise Wrong("has no yes or no in `ready`")
+    plain_texts = (
         "written_by", "config_hash", "boot_id", "kernel_release", "build_id", "timezone", "distribution", "os_name",
     )  # fmt: skip
     return Record(
         host=host,
         written_at=written_at,
-        **{key: _text(plain, key) for key in texts},
+        **{key: text(plain, key) for key in plain_texts},
         ready=plain.get("ready") is True,
-        not_ready_reasons=_clauses(plain, "not_ready_reasons"),
-        route_reasons={k: _clauses(_section(plain, "route_reasons"), k) for k in _section(plain, "route_reasons")},
-        route_verdicts=_texts(plain, "route_verdicts"),
-        verdicts=_texts(plain, "verdicts"),
-        routes={k: _mapping(v, k) for k, v in _section(plain, "routes").items()},
-        controllers={k: _identity(_mapping(v, k)) for k, v in _section(plain, "controllers").items()},
-        identity=_identity(_section(plain, "identity")),
-        host_seen_at=_number(plain, "host_seen_at"),
-        stext=_address(plain, "stext"),
-        kerneloffset=_address(plain, "kerneloffset"),
-        mem_bytes=_whole(plain, "mem_bytes"),
-        clock_offset_s=_number(plain, "clock_offset_s"),
-        dump_targets=tuple(_target(_mapping(x, "dump_targets")) for x in _list(plain, "dump_targets")),
-        sysrq_mask=_whole(plain, "sysrq_mask"),
-        console=_console(_section(plain, "console")),
-        rejected_logins=_texts(plain, "rejected_logins"),
+        not_ready_reasons=clauses(plain, "not_ready_reasons"),
+        route_reasons={k: clauses(section(plain, "route_reasons"), k) for k in section(plain, "route_reasons")},
+        route_verdicts=texts(plain, "route_verdicts"),
+        verdicts=texts(plain, "verdicts"),
+        routes={k: mapping(v, k) for k, v in section(plain, "routes").items()},
+        controllers={k: _identity(mapping(v, k)) for k, v in section(plain, "controllers").items()},
+        identity=_identity(section(plain, "identity")),
+        host_seen_at=number(plain, "host_seen_at"),
+        stext=address(plain, "stext"),
+        kerneloffset=address(plain, "kerneloffset"),
+        mem_bytes=whole(plain, "mem_bytes"),
+        clock_offset_s=number(plain, "clock_offset_s"),
+        dump_targets=tuple(_target(mapping(x, "dump_targets")) for x in list_of(plain, "dump_targets")),
+        sysrq_mask=whole(plain, "sysrq_mask"),
+        console=_console(section(plain, "console")),
+        rejected_logins=texts(plain, "rejected_logins"),
+        rehearsals={k: _rehearsed(mapping(v, k)) for k, v in section(plain, "rehearsals").items()},
+        uuid_shared=plain.get("uuid_shared") is True,
         v=version,
     )
 
 
 def _identity(plain: Mapping[str, object]) -> Identity:
-    return Identity(**{part.name: _text(plain, part.name) for part in dataclasses.fields(Identity)})
+    return Identity(**{part.name: text(plain, part.name) for part in dataclasses.fields(Identity)})
 
 
 def _console(plain: Mapping[str, object]) -> ConsoleProof:
     return ConsoleProof(
-        _text(plain, "device"),
-        _whole(plain, "speed"),
-        _text(plain, "controller"),
-        _number(plain, "proved_at"),
+        text(plain, "device"),
+        whole(plain, "speed"),
+        text(plain, "controller"),
+        number(plain, "proved_at"),
     )
+
+
+def _rehearsed(plain: Mapping[str, object]) -> Rehearsed:
+    return Rehearsed(text(plain, "result"), text(plain, "says"), text(plain, "boot_id"), number(plain, "at"))
 
 
 def _target(plain: Mapping[str, object]) -> DumpTarget:
-    texts = ("kind", "written", "directory", "mount", "read", "name_prefix")
-    entries = (_mapping(x, "baseline") for x in _list(plain, "baseline"))
+    words = ("kind", "written", "directory", "mount", "read", "name_prefix")
+    entries = (mapping(x, "baseline") for x in list_of(plain, "baseline"))
     return DumpTarget(
-        **{key: _text(plain, key) for key in texts},
-        free_bytes=_whole(plain, "free_bytes"),
-        baseline=tuple(Listed(_text(x, "name"), _whole(x, "size") or 0, _number(x, "mtime") or 0.0) for x in entries),
+        **{key: text(plain, key) for key in words},
+        free_bytes=whole(plain, "free_bytes"),
+        baseline=tuple(Listed(text(x, "name"), whole(x, "size") or 0, number(x, "mtime") or 0.0) for x in entries),
     )
-
-
-def _mapping(value: object, key: str) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise _Wrong(f"has no mapping in {key}")
-    return value
-
-
-def _section(plain: Mapping[str, object], key: str) -> Mapping[str, object]:
-    return _mapping(plain.get(key) or {}, key)
-
-
-def _list(plain: Mapping[str, object], key: str) -> list[object]:
-    value = plain.get(key) or []
-    if not isinstance(value, list):
-        raise _Wrong(f"has no list in {key}")
-    return value
-
-
-def _text(plain: Mapping[str, object], key: str) -> str:
-    value = plain.get(key, "")
-    if not isinstance(value, str):
-        raise _Wrong(f"has no text in {key}")
-    return value
-
-
-def _clauses(plain: Mapping[str, object], key: str) -> tuple[str, ...]:
-    return tuple(_text({key: item}, key) for item in _list(plain, key))
-
-
-def _texts(plain: Mapping[str, object], key: str) -> dict[str, str]:
-    section = _section(plain, key)
-    return {name: _text(section, name) for name in section}
-
-
-def _number(plain: Mapping[str, object], key: str) -> float | None:
-    value = plain.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e18:
-        raise _Wrong(f"has no number in {key}")
-    return float(value)
-
-
-def _whole(plain: Mapping[str, object], key: str) -> int | None:
-    number = _number(plain, key)
-    return None if number is None else int(number)
-
-
-def _address(plain: Mapping[str, object], key: str) -> int | None:
-    text = plain.get(key)
-    if text is None:
-        return None
-    try:
-        return int(str(text), 16)
-    except ValueError:
-        raise _Wrong(f"has no hexadecimal number in {key}") from None
 
 
 def _unusable(name: str, host: str, why: str) -> ConfigError:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from trigger.clock import Deadline
-from trigger.driver import Identity
-from trigger.errors import ConfigError, DriverError, TriggerError
+from trigger.driver import HasConsole, Identity
+from trigger.errors import ConfigError, DriverError, GuardRefused, TriggerError
+from trigger.fires import open_fires_everywhere
+from trigger.guard import judge_open_fires, refusal
 from trigger.host import Host, Ssh
+from trigger.lock import Locks
+from trigger.plan import lock_keys
 from trigger.preflight.check import Check, Finding, Route, Stage, Verdict, fail, finding, good
 from trigger.preflight.checks import host_findings
-from trigger.preflight.controllers import Asked, Asking, ask, controller_findings, host_identity
+from trigger.preflight.controllers import Asked, Asking, Rehearse, ask, controller_findings, judge_whose
 from trigger.preflight.facts import Facts
+from trigger.preflight.identity import host_identity
 from trigger.preflight.learn import make_record
 from trigger.preflight.readings import parse, script
+from trigger.preflight.rehearse import TURN, Rehearsal, of_this_boot, rehearse, why_not
 from trigger.preflight.verdict import READY_ROUTES, Matrix, is_ready, matrix
 from trigger.record import Record, find_record, write_record
+from trigger.recording import Recording
+from trigger.run import new_run_id
 from trigger.state import StateFolder
 
 SCRIPT_S = 45.0
@@ -38,7 +47,7 @@ class HostResult:
     """What a preflight says of one host.
 
     `state` is ready, not-ready, unknown (looked at, but what decides could not be read) or unreachable
-    (neither the host nor any controller answered). `record` is what was written, or would have been.
+    (neither the host nor any controller answered). `record` is what was `written`, or would have been.
     """
 
     host: str
@@ -50,6 +59,7 @@ class HostResult:
     host_seen: bool = False
     controllers_seen: int = 0
     problem: str = ""
+    written: bool = False
 
     @property
     def ready(self) -> bool:
@@ -71,11 +81,49 @@ def audit(
         old, problem = None, error.message
     facts, login = read_facts(host, asking, read or read_over_ssh)
     expected = host_identity(facts) if facts else (old.identity if old else Identity())
-    asked = [ask(controller, host, expected, old, asking) for controller in host.controllers]
+    rehearsing = _rehearsing(host, state, facts, old, asking, read or read_over_ssh) if asking.rehearse else None
+    asked = [ask(controller, host, expected, old, asking, rehearsing) for controller in host.controllers]
     result = judge(host, facts, login, asked, old, asking)
-    if result.record is not None and (result.host_seen or result.controllers_seen):
+    written = result.record is not None and bool(result.host_seen or result.controllers_seen)
+    if result.record is not None and written:
         write_record(state, result.record)
-    return replace(result, problem=problem)
+    return replace(result, problem=problem, written=written)
+
+
+def _rehearsing(
+    host: Host, state: StateFolder, facts: Facts | None, old: Record | None, asking: Asking, read: ReadHost
+) -> Rehearse:
+    """Return how a console of this host is rehearsed: under the locks of a fire, with none open, once per boot."""
+
+    def make(driver: HasConsole, asked: Asked) -> Rehearsal:
+        earlier = of_this_boot(facts, old, asked.controller.name) if facts is not None else None
+        if earlier is not None:
+            return earlier
+        with TURN:
+            # What SSH showed must have been shown just now, however long others took before.
+            now, _ = read_facts(host, replace(asking, probe_target=False), read) if facts is not None else (None, None)
+            whose = judge_whose(asked, host, facts, old, asking)
+            refused = why_not(facts, now, whose)
+            if refused:
+                return Rehearsal("not-sent", refused, sent=False)
+            try:
+                with Locks(lock_keys(host, {asked.controller.address: asked.addresses}), host.name):
+                    _refuse_open_fires(state, host, asked, asking)
+                    mask = now.number("sysctl.sysrq") if now is not None else None
+                    record = partial(Recording, state, host.name, new_run_id(asking.clock), asking.clock)
+                    return rehearse(driver, asking.clock, mask, record)
+            except GuardRefused as error:
+                return Rehearsal("not-sent", error.message, sent=False)
+
+    return make
+
+
+def _refuse_open_fires(state: StateFolder, host: Host, asked: Asked, asking: Asking) -> None:
+    keys = lock_keys(host, {asked.controller.address: asked.addresses})
+    open_fires = open_fires_everywhere(state, host.name, keys, asking.clock.time())
+    error = refusal(judge_open_fires(open_fires), (), "", "")
+    if error is not None:
+        raise error
 
 
 def judge(

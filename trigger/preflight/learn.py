@@ -14,11 +14,13 @@ from trigger.preflight import target as dump_target
 from trigger.preflight.check import ALL_ROUTES, Finding
 from trigger.preflight.clock import clock_offset
 from trigger.preflight.console import serial_consoles, speed
-from trigger.preflight.controllers import Asked, host_identity, refused_controllers
+from trigger.preflight.controllers import Asked
 from trigger.preflight.facts import Entry, Facts, Folder
+from trigger.preflight.identity import host_identity, refused_controllers
 from trigger.preflight.kdump_config import Target
+from trigger.preflight.rehearse import rehearsed
 from trigger.preflight.verdict import READY_ROUTES, Matrix, is_ready, reasons, route_passes, worst
-from trigger.record import ConsoleProof, DumpTarget, Listed, Record, config_hash
+from trigger.record import ConsoleProof, DumpTarget, Listed, Record, Rehearsed, config_hash
 from trigger.text import harmless
 
 MAX_BASELINE = 500
@@ -63,6 +65,10 @@ def make_record(
             **{name: probe.identity for name, probe in answered.items()},
         },
         rejected_logins=_rejected(asked, host, kept),
+        rehearsals={
+            **{name: made for name, made in kept.rehearsals.items() if name in _names(host)},
+            **_rehearsals(asked, facts, now),
+        },
     )
     return record if facts is None else _with_host(record, facts, asked, now, dump_stores)
 
@@ -72,7 +78,11 @@ def _with_host(
 ) -> Record:
     consoles = serial_consoles(facts)
     console = ConsoleProof(consoles[0], speed(facts, consoles[0])) if consoles else ConsoleProof()
-    proved = [answer.controller.name for answer in asked if answer.rehearsal and answer.rehearsal.proved]
+    proved = [
+        answer.controller.name
+        for answer in asked
+        if answer.rehearsal and answer.rehearsal.proved and answer.rehearsal.sent
+    ]
     if proved and consoles:
         console = replace(console, controller=proved[0], proved_at=now)
     elif record.console.device == console.device and record.console.proved_at:
@@ -180,6 +190,11 @@ def _still_there(routes: Mapping[str, Mapping[str, object]], host: Host) -> dict
 
 def _names(host: Host) -> set[str]:
     return {controller.name for controller in host.controllers}
+
+
+def _rehearsals(asked: Sequence[Asked], facts: Facts | None, now: float) -> dict[str, Rehearsed]:
+    made = [(answer.controller.name, answer.rehearsal) for answer in asked if answer.rehearsal]
+    return {name: rehearsed(made_now, facts, now) for name, made_now in made if facts and made_now.sent}
 
 
 def _rejected(asked: Sequence[Asked], host: Host, old: Record) -> dict[str, str]:

@@ -24,7 +24,7 @@ from trigger.preflight.fix_plan import fix_plan
 from trigger.preflight.fleet import Progress, all_of
 from trigger.preflight.rows import Row, row_of
 from trigger.preflight.table import summary, table_lines
-from trigger.preflight.uniqueness import write_marks
+from trigger.preflight.uniqueness import Records
 from trigger.record import export_record
 from trigger.state import StateFolder
 
@@ -72,8 +72,11 @@ def run(wishes: Wishes, clock: Clock | None = None, look: Look | None = None) ->
     names = config.host_names() if wishes.everything else list(config.select(wishes.patterns))
     state = StateFolder.choose(config.state_dir)
     kept = _Kept(names, state, wishes, clock)
-    stopped = kept.fill(look or looker(config, state, wishes, clock))
-    write_marks(state, kept.certified)
+    records = Records(state)
+    stopped = kept.fill(look or looker(config, state, wishes, clock, records))
+    shared = records.write_marks(kept.written)
+    if shared:
+        click.echo(_about_shared(shared), err=True)
     if stopped:
         click.echo(f"Stopped; {len(kept.left())} hosts were not looked at. Go on: --resume", err=True)
     _print(kept, wishes, clock)
@@ -93,7 +96,7 @@ class _Kept:
         self._seen: set[str] = set()
         self._fell = 0
         self.changed = 0
-        self.certified: list[str] = []
+        self.written: list[str] = []
         self._file: AuditFile | None = None
         if wishes.resume:
             self._file = AuditFile.last(state)
@@ -110,8 +113,8 @@ class _Kept:
             for result in all_of(left, look, self._fanout):
                 if isinstance(result, BaseException):
                     raise result
-                if result.record and any(route.get("fingerprint") for route in result.record.routes.values()):
-                    self.certified.append(result.host)
+                if result.written:
+                    self.written.append(result.host)
                 row = row_of(result)
                 self._keep(row)
                 progress.add(row["state"])
@@ -157,7 +160,15 @@ class _Kept:
         return 4 if bad else 0
 
 
-def looker(config: Config, state: StateFolder, wishes: Wishes, clock: Clock) -> Look:
+def _about_shared(hosts: list[str]) -> str:
+    names = ", ".join(hosts[:5]) + (f" and {len(hosts) - 5} more" if len(hosts) > 5 else "")
+    return (
+        f"The UUID of {names} stands in another host's record, too, so it proves nothing: write the serial number of"
+        " each into the configuration (`identity:`)."
+    )
+
+
+def looker(config: Config, state: StateFolder, wishes: Wishes, clock: Clock, records: Records) -> Look:
     """Return the function that looks at one host by its name and raises nothing but GuardRefused."""
     dirs, stores = config.record_dirs, config.dump_stores
     _load_before_the_threads()
@@ -176,6 +187,7 @@ def looker(config: Config, state: StateFolder, wishes: Wishes, clock: Clock) -> 
                 rehearse=wishes.rehearse,
                 dump_stores=stores,
                 clock=clock,
+                shared=records.is_shared,
             )
             result = audit(host, state, dirs, asking)
             if wishes.export is not None and result.record is not None and result.host_seen:
@@ -200,9 +212,11 @@ def _load_before_the_threads() -> None:
 
 
 def _answers(host: Host) -> Callable[[Controller], Answers]:
+    """Return where the passwords of the host's controllers come from; each source is used once, nobody is asked."""
     from trigger.secrets import ControllerSecrets
 
-    return lambda controller: ControllerSecrets(host, controller, None)
+    made: dict[str, Answers] = {}
+    return lambda controller: made.setdefault(controller.name, ControllerSecrets(host, controller, None))
 
 
 def _print(kept: _Kept, wishes: Wishes, clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""BREAK and h, against a model of the kernel's serial port (uart_handle_break, uart_handle_sysrq_char)."""
+"""A CR, then BREAK and h, against a model of the kernel's serial port (uart_handle_break, uart_handle_sysrq_char)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.unit.preflight.cases import all_cases, printed
 from trigger.clock import Deadline, FastClock
 from trigger.driver import Console
-from trigger.errors import DriverError
-from trigger.preflight.rehearse import rehearse
+from trigger.errors import DriverError, Refused
+from trigger.preflight.check import Verdict, fail, good
+from trigger.preflight.facts import Facts
+from trigger.preflight.readings import parse
+from trigger.preflight.rehearse import Rehearsal, judge_rehearsal, of_this_boot, rehearse, rehearsed, why_not
+from trigger.record import Record
 
 HELP = b"\r\n[  12.3] sysrq: HELP : loglevel(0-9) reboot(b) crash(c)\r\n"
 
@@ -23,6 +28,11 @@ class Port:
     drops_break: bool = False
     mask: int = 1
     lost: bool = False
+    getty: bool = False
+    nacks: bool = False
+    steps_baud: bool = False
+    wrong_baud: bool = False
+    acts: list[str] = field(default_factory=list)
     out: bytes = b"old text, sysrq: HELP : of an hour ago\r\nserver42 login: "
     typed: bytes = b""
     breaks: int = 0
@@ -38,6 +48,8 @@ class Port:
         return data
 
     def write(self, data: bytes) -> None:
+        self.acts += ["CR" if data.endswith(b"\r") else data.decode()]
+        self.out += b"\xfe\xf8\x80\xff" * 3 if self.wrong_baud else b"" if not self.getty else data
         for byte in data:
             if self.armed and self.mask:
                 self.armed = False
@@ -49,6 +61,11 @@ class Port:
 
     def send_break(self) -> None:
         self.breaks += 1
+        self.acts.append("BREAK")
+        if self.nacks:
+            raise Refused("the BREAK was refused")
+        if self.steps_baud:
+            self.wrong_baud = True
         if not self.drops_break:
             self.armed = not self.armed
 
@@ -78,27 +95,61 @@ def clock() -> FastClock:
 def test_a_break_that_arrives(clock: FastClock) -> None:
     port = Port(clock)
     found = rehearse(Controller(port), clock)
-    assert found.proved
-    assert (port.breaks, port.keys, port.typed, port.closed) == (1, [b"h"], b"", True)
+    assert (found.result, found.proved, found.sent) == ("proved", True, True)
+    assert port.acts == ["CR", "BREAK", "h"]
+    assert (port.breaks, port.keys, port.typed, port.closed) == (1, [b"h"], b"\x15\r", True)
 
 
-def test_a_stale_break_is_cleared(clock: FastClock) -> None:
+def test_a_stale_break_is_cleared_by_the_cr(clock: FastClock) -> None:
     port = Port(clock, armed=True)
-    found = rehearse(Controller(port), clock)
-    assert found.proved
-    assert "second attempt" in found.says
-    assert (port.breaks, port.keys) == (2, [b"h"])
+    assert rehearse(Controller(port), clock).proved
+    assert (port.breaks, port.keys) == (1, [b"\x15", b"h"])
 
 
-@pytest.mark.parametrize("faults", [{"drops_break": True}, {"mask": 0}])
-def test_a_break_that_does_not_arrive(clock: FastClock, faults: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("faults", "mask", "result", "words"),
+    [
+        ({"drops_break": True}, 184, "lost", "did not answer"),
+        ({"drops_break": True, "getty": True}, 184, "prompt", "Something else than SysRq got the 'h'"),
+        ({"mask": 0}, 0, "mask-0", "kernel.sysrq is 0"),
+        ({"nacks": True}, 184, "lost", "the BREAK was refused"),
+        ({"lost": True}, 184, "lost", "the console was lost"),
+    ],
+)
+def test_a_break_that_does_not_arrive(
+    clock: FastClock, faults: dict[str, bool], mask: int, result: str, words: str
+) -> None:
     port = Port(clock, **faults)  # type: ignore[arg-type]
-    found = rehearse(Controller(port), clock)
-    assert not found.proved
-    assert "does not arrive" in found.says
-    assert (port.breaks, port.closed) == (2, True)
-    assert clock.monotonic() < 10
+    found = rehearse(Controller(port), clock, mask)
+    assert (found.result, found.sent) == (result, True)
+    assert words in found.says
+    assert port.breaks <= 2
+    assert not any(one == other == "BREAK" for one, other in zip(port.acts, port.acts[1:], strict=False))
+    assert port.closed
+    assert clock.monotonic() < 20
     assert b"c" not in port.typed
+    judged = judge_rehearsal(found)
+    assert judged.verdict is Verdict.FAIL
+    assert judged.remedy
+
+
+def test_no_h_is_left_at_a_login_prompt(clock: FastClock) -> None:
+    port = Port(clock, drops_break=True, getty=True)
+    rehearse(Controller(port), clock)
+    assert port.typed.endswith(b"h\x15")
+
+
+def test_garbage_after_the_break_is_reported_and_no_more_breaks_are_sent(clock: FastClock) -> None:
+    port = Port(clock, drops_break=True, steps_baud=True)
+    found = rehearse(Controller(port), clock)
+    assert (found.result, port.breaks) == ("garbage", 1)
+    assert "No more BREAKs were sent" in found.says
+
+
+def test_garbage_before_the_break_sends_none(clock: FastClock) -> None:
+    port = Port(clock, wrong_baud=True)
+    found = rehearse(Controller(port), clock)
+    assert (found.result, found.sent, port.breaks) == ("garbage", False, 0)
 
 
 def test_old_text_is_no_answer(clock: FastClock) -> None:
@@ -108,12 +159,36 @@ def test_old_text_is_no_answer(clock: FastClock) -> None:
 def test_a_console_in_use_is_left_alone(clock: FastClock) -> None:
     port = Port(clock)
     found = rehearse(Controller(port, busy=True), clock)
-    assert not found.proved
+    assert (found.result, found.sent, port.acts) == ("not-sent", False, [])
     assert "in use" in found.says
-    assert port.breaks == 0
+    assert judge_rehearsal(found).verdict is Verdict.UNKNOWN
 
 
-def test_a_console_that_is_lost(clock: FastClock) -> None:
-    port = Port(clock, lost=True)
-    assert not rehearse(Controller(port), clock).proved
-    assert port.closed
+def facts_of(**files: str | None) -> Facts:
+    name, case = next((name, case) for name, case in all_cases() if case["name"] == "prepared for good")
+    return Facts(parse(printed(name, {**case, "files": {**case.get("files", {}), **files}})))
+
+
+def test_only_where_ssh_has_just_shown_a_running_linux_with_this_boot_id() -> None:
+    boot = "/proc/sys/kernel/random/boot_id"
+    here, mine = facts_of(), good("its UUID is the host's")
+    assert why_not(here, facts_of(), mine) == ""
+    assert "did not show a running Linux" in why_not(None, None, mine)
+    assert "did not show a running Linux" in why_not(here, None, mine)
+    assert "did not show a running Linux" in why_not(facts_of(**{boot: None}), facts_of(**{boot: None}), mine)
+    assert "booted anew" in why_not(here, facts_of(**{boot: "11111111-0ad6-40c8-8476-6967d1e2bc2f"}), mine)
+    crashed = facts_of(**{"/proc/cmdline": "root=/dev/sda3 irqpoll elfcorehdr=0x2b000000"})
+    assert "crash kernel" in why_not(here, crashed, mine)
+    assert "not the host's" in why_not(here, here, fail("WRONG MACHINE: ..."))
+
+
+def test_once_per_boot() -> None:
+    here = facts_of()
+    old = Record("server42", 1.0, rehearsals={"ipmi": rehearsed(Rehearsal("prompt", "a login got it"), here, 1.0)})
+    again = of_this_boot(here, old, "ipmi")
+    assert again is not None
+    assert (again.result, again.sent) == ("prompt", False)
+    assert "not again" in again.says
+    assert of_this_boot(here, old, "telnet") is None
+    later = facts_of(**{"/proc/sys/kernel/random/boot_id": "11111111-0ad6-40c8-8476-6967d1e2bc2f"})
+    assert of_this_boot(later, old, "ipmi") is None

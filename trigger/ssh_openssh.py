@@ -6,12 +6,14 @@ Everything that could ask, forward or run something else is switched off on the 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 
 from trigger.clock import Deadline
 from trigger.errors import ConfigError, DriverError, LoginFailed, Unreachable
 from trigger.host import Ssh
+from trigger.secrets import clean_environment
 from trigger.ssh import MAX_OUTPUT, CommandFailed, HostKeyNotTrusted
 from trigger.text import harmless
 
@@ -42,13 +44,24 @@ def argv(ssh: Ssh, command: str) -> list[str]:
     return [*words, "--", ssh.host, command]
 
 
+def _environment() -> dict[str, str]:
+    """Return what ssh itself needs to log in (its agent, Kerberos tickets), and none of our secrets.
+
+    A ProxyCommand, an `Include` or a `Match exec` of ~/.ssh/config runs other programs with it.
+    """
+    needed = {name: os.environ[name] for name in ("SSH_AUTH_SOCK", "KRB5CCNAME") if name in os.environ}
+    return clean_environment() | needed
+
+
 def run(ssh: Ssh, command: str, deadline: Deadline, *, stdin: str = "", limit: int = MAX_OUTPUT) -> str:
     """Run one command on the host and return what it printed; the same errors as `trigger.ssh.run`."""
     with tempfile.TemporaryFile() as typed, tempfile.TemporaryFile() as errors:
         typed.write(stdin.encode())
         typed.seek(0)
         try:
-            process = subprocess.Popen(argv(ssh, command), stdin=typed, stdout=subprocess.PIPE, stderr=errors)
+            process = subprocess.Popen(
+                argv(ssh, command), stdin=typed, stdout=subprocess.PIPE, stderr=errors, env=_environment()
+            )
         except OSError as error:
             raise ConfigError(
                 f"ssh cannot be started: {error.strerror}.", next_step="Install OpenSSH's client."
@@ -73,7 +86,6 @@ def run(ssh: Ssh, command: str, deadline: Deadline, *, stdin: str = "", limit: i
 
 
 def _read(process: subprocess.Popen[bytes], ssh: Ssh, deadline: Deadline, limit: int) -> bytes:
-    import os
     import selectors
 
     assert process.stdout is not None

@@ -13,10 +13,12 @@ import os  # noqa: E402
 import sys  # noqa: E402
 
 from trigger.cli import main  # noqa: E402
+from trigger.private_memory import keep_memory_private  # noqa: E402
 
 
 def entry() -> None:
     """Run the command line and exit with its code; everything that is buffered is written first."""
+    keep_memory_private()
     code = main()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

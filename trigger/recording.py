@@ -1,5 +1,6 @@
 """What a console said, kept in the run's folder: console.cast (asciicast v2, playable) and console.txt.
 
+A run that is recorded again (`trigger wait`) gets console-2.cast and so on.
 Output only, never keystrokes: what is typed may be a password. Bounded: beyond the limit the middle is dropped, and
 both files say so. Nothing here may disturb a run: a full disk ends the recording, and `problem` says why.
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import itertools
 import json
 import os
 import threading
@@ -104,11 +106,13 @@ class Recording:
         self._lock = threading.Lock()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.problem = ""
-        self.path = state.host_folder(host) / "runs" / run / "console.txt"
+        self.heard = 0  # bytes that the console has said, those that were dropped included
         with state.run(host, run) as folder:
             self._folder = os.dup(folder)
-        self._cast = BoundedFile(self._folder, "console.cast", limit, 0o600)
-        self._text = BoundedFile(self._folder, "console.txt", limit, 0o600)
+        name = _free_name(self._folder)
+        self.path = state.host_folder(host) / "runs" / run / f"{name}.txt"
+        self._cast = BoundedFile(self._folder, f"{name}.cast", limit, 0o600)
+        self._text = BoundedFile(self._folder, f"{name}.txt", limit, 0o600)
         self._open = True
         self._unfinished, self._unfinished_at = "", 0.0  # of console.txt; serial-over-LAN brings a few bytes at a time
         self._gap_after = 0.0  # when the last event before the middle came
@@ -118,6 +122,7 @@ class Recording:
     def output(self, said: bytes) -> None:
         """Keep what the console said just now."""
         with self._lock:
+            self.heard += len(said)
             text = self._decoder.decode(said)
             if text:
                 after = round(self._clock.monotonic() - self._begin, 6)
@@ -182,6 +187,13 @@ class Recording:
             self._text.write(text)
         except OSError as error:
             self.problem = f"the recording of the console ended: {error.strerror}"
+
+
+def _free_name(folder: int) -> str:
+    """Return console, or console-2, console-3, ... when the run has been recorded before (`trigger wait`)."""
+    there = set(os.listdir(folder))
+    names = itertools.chain(["console"], (f"console-{number}" for number in itertools.count(2)))
+    return next(name for name in names if f"{name}.cast" not in there)
 
 
 def _plain(after: float, line: str) -> bytes:

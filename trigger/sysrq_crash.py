@@ -14,6 +14,8 @@ from trigger.errors import DriverError, OutcomeUnknown, Refused
 from trigger.recording import Recording
 from trigger.sysrq import CRASH, Dialogue, Do, Heard, explain
 
+Take = Callable[[Console, Recording | None, bytes, Callable[[], None]], None]
+
 
 class CrashByConsole(Driver):
     """The console of `driver` as a button. `record` makes the recording when the console is open; None: none."""
@@ -23,7 +25,9 @@ class CrashByConsole(Driver):
         self._driver, self._record = driver, record
         self._console: Console | None = None
         self._recording: Recording | None = None
-        self._fired = False
+        self._take: Take | None = None
+        self._said = b""
+        self._fired = self._typed = False
 
     def probe(self, deadline: Deadline) -> Probe:
         """Probe the controller and open its console; nothing is typed. Raises ConsoleBusy, DriverError."""
@@ -47,15 +51,17 @@ class CrashByConsole(Driver):
         """
         if self._console is None or self._fired:
             raise RuntimeError("this console has sent its one crash, or was not opened; nothing was sent now")
-        self._fired = True
+        self._fired = self._typed = True
         line = Line(self._console, self._recording)
         dialogue = Dialogue(CRASH)
         try:
             answer = line.press(dialogue, deadline)
         except DriverError as error:
             if dialogue.next() in (Do.CLEAR, Do.BREAK):
+                self._typed = False
                 raise Refused(f"{error.message} {CRASH!r} was not typed.") from error
             raise
+        self._said, self._typed = answer.said, answer.typed
         if not answer.typed:
             raise Refused(f"{self.controller.name}: {answer.broken}; {CRASH!r} was not typed")
         if answer.heard is Heard.DISABLED:
@@ -65,8 +71,19 @@ class CrashByConsole(Driver):
         )
         return Accepted(f"BREAK and {CRASH} were sent on the console; {said}")
 
+    def hand_over(self, take: Take) -> None:
+        """Once c has been typed, `close` closes nothing and gives the console to `take`: the watch goes on with it.
+
+        `take` gets the console, its recording, what came of the c, and what closes them.
+        """
+        self._take = take
+
     def close(self) -> None:
         """See Driver.close."""
+        if self._take is not None and self._typed and self._console is not None:
+            take, console, self._take = self._take, self._console, None
+            take(console, self._recording, self._said, self.close)
+            return
         if self._console is not None:
             self._console.close()
             self._console = None

@@ -8,6 +8,7 @@ proves nothing: an NMI panic may not reach the serial port at all, and the crash
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import NamedTuple
 
 from trigger.text import harmless
@@ -15,6 +16,8 @@ from trigger.text import harmless
 MOST_BYTES = 8192  # of an unfinished line: twice the longest kernel command line (4096, s390)
 _OVERLAP_BYTES = 512  # of a line that was too long, kept so that nothing is cut in two
 _SHOWN_CHARACTERS = 200
+LAST_LINES = 12
+_SAME_CHARACTERS = 20
 
 
 class Pattern(NamedTuple):
@@ -156,6 +159,8 @@ class Reader:
         self._rest = bytearray()
         self._begin = offset  # the offset of the first byte of the rest
         self._told: set[str] = set()  # of the unfinished line
+        self._lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._changed = False
 
     def feed(self, said: bytes) -> list[Sighting]:
         """Return what the lines that `said` finishes hold; carriage returns end lines too (progress)."""
@@ -178,13 +183,22 @@ class Reader:
         """Return what the unfinished line holds, once: for when nothing more comes for the moment."""
         return self._look(bytes(self._rest), self._begin) if self._rest else []
 
-    def rest(self) -> str:
-        """Return the unfinished line, harmless."""
-        return shown(plain(bytes(self._rest)))
+    def last_lines(self) -> tuple[str, ...] | None:
+        """Return the last lines, harmless, None when none is new; of a line that is rewritten, the last state."""
+        if not self._changed:
+            return None
+        self._changed = False
+        return tuple(self._lines)
 
     def _finish(self, line: bytes, offset: int) -> list[Sighting]:
         found = self._look(line, offset)
         self._told.clear()
+        text = shown(plain(line).strip())
+        if text:
+            if self._lines and text[:_SAME_CHARACTERS] == self._lines[-1][:_SAME_CHARACTERS]:
+                self._lines.pop()  # progress
+            self._lines.append(text)
+            self._changed = True
         return found
 
     def _look(self, line: bytes, offset: int) -> list[Sighting]:

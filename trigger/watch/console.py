@@ -1,0 +1,252 @@
+"""The host's serial console as a witness: opened before the fire, recorded until the host is back, never typed on.
+
+It has a thread of its own and at most a second of the fire's time. A console that is busy, broken or slow costs a
+warning; one that is lost is opened again without sending anything. What was said before the fire, and what a console
+server repeats to whoever attaches, is recorded but is no news.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from trigger.clock import Clock, Deadline
+from trigger.errors import ConfigError, ConsoleBusy, GuardRefused, LoginFailed, TriggerError
+from trigger.events import Guarded
+from trigger.text import harmless, without_secrets
+
+if TYPE_CHECKING:
+    from trigger.console_opening import Opener
+    from trigger.driver import Console
+    from trigger.recording import Recording
+    from trigger.run import Run
+    from trigger.shot import Opened
+    from trigger.watch.console_text import Reader, Sighting
+
+WAIT_S = 1.0  # the longest that a fire waits for its console
+# A console server repeats its last lines in one go; a pause ends them. Without a pause (a kernel that is talking) they
+# are taken to have ended after so long.
+REPLAY_PAUSE_S = 0.15
+REPLAY_S = 2.0
+_READ_S = 0.1  # an unfinished line that nothing was added to for so long is looked at as it is
+_PAUSES_S = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)  # between tries to open it; the last one is repeated
+_BUSY_PAUSE_S = 30.0
+_END_S = 3.0
+# What only a crash kernel says, so that a fire at this moment would destroy its dump.
+_DUMPING = frozenset({"crash-kernel", "saver", "network-wait", "saving-to", "saving", "dmesg", "preparing", "progress"})
+
+
+class ConsoleNews(NamedTuple):
+    """What the console brought. `state` is "" (it said something), open, lost or unavailable, with a `text`.
+
+    `lines` are the last lines, harmless, for the live view.
+    """
+
+    state: str = ""
+    text: str = ""
+    sightings: tuple[Sighting, ...] = ()
+    lines: tuple[str, ...] = ()
+
+
+class ConsoleWatch:
+    """One console of one run. `start`, `ready`, `fired`, `adopt` and `close` are for the main thread."""
+
+    def __init__(self, opener: Opener | None, record: Callable[[], Recording], clock: Clock) -> None:
+        """`opener` may be None when the console will be handed over (`adopt`); `record` makes the recording."""
+        self._opener, self._record, self._clock = opener, record, clock
+        self._recording: Recording | None = None
+        self._news: queue.SimpleQueue[ConsoleNews] = queue.SimpleQueue()
+        self._console: Console | None = None
+        self._give_back: Callable[[], None] = lambda: None
+        self._settled, self._fired, self._stop = threading.Event(), threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._problem = ""
+        self._dumping = ""
+        self._attached_at = 0.0
+
+    # --- for the main thread -------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to open the console; returns at once. A second start does nothing."""
+        if self._thread is None and self._opener is not None:
+            self._thread = threading.Thread(target=self._run, name="console", daemon=True)
+            self._thread.start()
+
+    def ready(self, seconds: float = WAIT_S) -> str:
+        """Wait until the console is open and quiet, `seconds` at most; return a warning, "" when it is open."""
+        if self._settled.wait(seconds):
+            return self._problem
+        return "the console is not open yet; it is opened while the shot goes on"
+
+    def fired(self) -> None:
+        """From here on what the console says is news."""
+        self._fired.set()
+
+    def dump_in_progress(self) -> str:
+        """Return what the console said, after it was opened and before the fire, that only a crash kernel says."""
+        return self._dumping
+
+    def adopt(self, console: Console, recording: Recording | None, said: bytes, close: Callable[[], None]) -> None:
+        """Go on with a console that somebody else opened and fired by; `said` is what came of that."""
+        self._console, self._recording, self._give_back = console, recording, close
+        self._fired.set()
+        self._settled.set()
+        self._thread = threading.Thread(target=self._run, args=(said,), name="console", daemon=True)
+        self._thread.start()
+
+    def recording(self) -> Recording:
+        """Return the recording of the run, made on the first call. Raises GuardRefused, OSError."""
+        if self._recording is None:
+            self._recording = self._record()
+        return self._recording
+
+    def news(self) -> list[ConsoleNews]:
+        """Return what came since the last call; of consecutive lines only the last state of `lines` counts."""
+        found = []
+        while not self._news.empty():
+            found.append(self._news.get())
+        return found
+
+    def close(self) -> None:
+        """Stop, give the console back and finish the recording; bounded, raises nothing."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_END_S)
+        if self._recording is not None:
+            self._recording.close()
+
+    # --- its own thread ------------------------------------------------------------------------------
+
+    def _run(self, said: bytes = b"") -> None:
+        from trigger.watch.console_text import Reader  # 3 ms of patterns, which no fire waits for
+
+        tries = 0
+        try:
+            while not self._stop.is_set():
+                if self._console is None:
+                    pause = self._open(tries)
+                    tries += 1
+                    if pause is not None:
+                        self._stop.wait(pause)
+                        continue
+                    said, tries = b"", 0
+                recording = self._recording
+                reader = Reader((recording.heard if recording is not None else 0) - len(said))
+                self._listen(reader, said)
+        except Exception as error:  # a defect of ours, or of a third party's console, must not end the watch
+            text = harmless(without_secrets(f"{type(error).__name__}: {error}"))
+            self._tell("unavailable", f"watching the console failed: {text}")
+        finally:
+            self._settled.set()
+            self._give_up()
+
+    def _open(self, tries: int) -> float | None:
+        """Open the console; return how long to wait before the next try, None when it is open."""
+        if self._opener is None:
+            return 3600.0  # it was handed over, and is lost: nobody knows how to open it again
+        try:
+            self._console = self._opener.open()
+        except TriggerError as error:
+            said = error.message.split(" Nothing was sent")[0]  # true of the console, misleading after a shot
+            self._problem = f"no console: {harmless(without_secrets(said))}"
+            if tries == 0:
+                self._tell("unavailable", self._problem)
+            self._settled.set()
+            return _pause(error, tries)
+        self._give_back, self._problem = self._opener.close, ""
+        try:
+            self.recording()
+        except (GuardRefused, OSError) as error:
+            self._problem = f"the console cannot be recorded: {harmless(str(error))}"
+        self._attached_at = self._clock.monotonic()
+        self._tell("open", f"the console is open ({harmless(self._opener.controller)})")
+        return None
+
+    def _listen(self, reader: Reader, said: bytes) -> None:
+        """Read until the console is lost or we are to stop."""
+        console = self._console
+        assert console is not None
+        replayed = self._attached_at > 0.0
+        if said:
+            self._take(reader.feed(said), reader, replayed=False)
+        while not self._stop.is_set():
+            try:
+                heard = console.read(Deadline(REPLAY_PAUSE_S if replayed else _READ_S))
+            except (EOFError, TriggerError) as error:
+                self._lost(str(error))
+                return
+            if heard and self._recording is not None:
+                self._recording.output(heard)
+            self._take(reader.feed(heard) if heard else reader.idle(), reader, replayed=replayed)
+            if replayed and (not heard or self._clock.monotonic() - self._attached_at > REPLAY_S):
+                replayed = False
+                self._settled.set()
+
+    def _take(self, found: list[Sighting], reader: Reader, *, replayed: bool) -> None:
+        """Tell what was seen, unless it is old."""
+        if replayed:
+            return
+        if not self._fired.is_set():
+            dumping = next((seen for seen in found if seen.pattern in _DUMPING), None)
+            if dumping is not None:
+                self._dumping = f"its console says {dumping.line!r}"
+            return
+        lines = reader.last_lines()
+        if found or lines is not None:
+            self._news.put(ConsoleNews(sightings=tuple(found), lines=lines or ()))
+
+    def _lost(self, why: str) -> None:
+        text = f"the console was lost ({harmless(without_secrets(why)) or 'no reason given'})"
+        if self._recording is not None:
+            self._recording.note(text)
+        again = "; it is opened again, nothing is sent" if self._opener is not None else ""
+        self._tell("lost", f"{text}{again}")
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Give the console back; raises nothing."""
+        give_back, self._give_back = self._give_back, lambda: None
+        self._console = None
+        give_back()
+
+    def _tell(self, state: str, text: str) -> None:
+        self._news.put(ConsoleNews(state, text))
+
+
+def _pause(error: TriggerError, tries: int) -> float:
+    """Return how long to wait before the console is tried again; a rejected account is not tried again at all."""
+    if isinstance(error, ConfigError) or (isinstance(error, LoginFailed) and error.rejected):
+        return 86400.0
+    if isinstance(error, ConsoleBusy):
+        return _BUSY_PAUSE_S
+    return _PAUSES_S[min(tries, len(_PAUSES_S) - 1)]
+
+
+def listening(watch: ConsoleWatch) -> Callable[[Opened, Run], tuple[str, ...]]:
+    """Return what a shot does between the guard's word and the fire (Surroundings.before_firing): open the console.
+
+    The function raises GuardRefused (rule `dump-in-progress`) when the console shows a crash kernel at work. A crash by
+    SysRq has opened the console already, and hands it over afterwards.
+    """
+
+    def before_firing(opened: Opened, run: Run) -> tuple[str, ...]:
+        hand_over = getattr(opened.driver, "hand_over", None)
+        if hand_over is not None:
+            hand_over(watch.adopt)
+            return ()
+        watch.start()
+        problem = watch.ready()
+        dumping = watch.dump_in_progress()
+        if dumping:
+            host = run.journal.host
+            message = f"A dump of {host} seems to be being written: {dumping}. A shot would destroy it."
+            run.emit(Guarded(False, "dump-in-progress", message))
+            raise GuardRefused(
+                f"{message} Nothing was sent.", rule="dump-in-progress", next_step=f"Wait for it: trigger wait {host}"
+            )
+        watch.fired()
+        return (problem,) if problem else ()
+
+    return before_firing

@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab import processes
 from tests.lab.errors import LabError
 
 USER = "admin"
@@ -96,6 +97,10 @@ class Bmc:
     def sees_the_machine(self) -> bool:
         """Say whether the BMC answers and reports power on: QEMU is connected to it."""
         return "System Power         : on" in self.ipmitool("chassis", "status").stdout
+
+    def holds_the_console(self) -> bool:
+        """Say whether ipmi_sim is connected to the machine's serial port: before that it drops what SOL brings."""
+        return self.console_port is not None and processes.is_connected_to(self.console_port)
 
 
 def _compiled_module(workdir: Path) -> Path:

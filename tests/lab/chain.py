@@ -89,7 +89,8 @@ class Lab:
         lab, keys = cls._planned(workdir, name, sol)
         lab.report = report
         words = f"lab.hostname={name} {kernel_words}".strip()
-        # QEMU first: ipmi_sim connects to its serial console once and does not notice when it comes later.
+        # QEMU first, until it listens: an ipmi_sim that finds nobody at the serial port tries again only 10 s later,
+        # and until then it acknowledges every key and BREAK of a SOL client and drops them (lanserv/sol.c).
         commands = {"qemu": lab.machine.prepare(image, keys, words), "ipmi_sim": lab.bmc.prepare()}
         report(f"starting {name}: QEMU and ipmi_sim")
         try:
@@ -97,6 +98,7 @@ class Lab:
                 log = workdir / f"{program}.log"
                 lab.running.append(processes.start(program, command, log, detached=detached))
                 lab._remember()
+                lab._wait("the serial port", lambda: processes.listens(lab.machine.console_port), _BOOT_SECONDS)
             lab.wait_until_ready(kdump="lab.kdump=no" not in words)
         except BaseException:
             lab.stop()
@@ -194,11 +196,13 @@ class Lab:
         self._wait("the guest to hang", self.is_hung, _HANG_SECONDS)
 
     def wait_until_ready(self, *, kdump: bool = True, timeout: float = _BOOT_SECONDS) -> None:
-        """Wait until sshd answers, kdump is loaded and the BMC sees the machine."""
+        """Wait until sshd answers, kdump is loaded, and the BMC sees the machine and holds its serial port."""
         self._wait("the guest to boot", lambda: self.access.banner(2.0) is not None, timeout)
         if kdump and self.ssh("cat /sys/kernel/kexec_crash_loaded").strip() != "1":
             raise LabError(f"the guest has not loaded its crash kernel\n{self._last_console_lines()}")
-        self._wait("the BMC to see the machine", self.bmc.sees_the_machine, 20.0)
+        self._wait("the BMC to see the machine", self.bmc.sees_the_machine, 60.0)
+        if self.bmc.console_port is not None:
+            self._wait("the BMC to reach the serial port", self.bmc.holds_the_console, 60.0)
 
     def wait_for_reboot(self, since: str, *, timeout: float = _BOOT_SECONDS) -> None:
         """Wait until the guest runs another boot than `since` (a boot id) and is ready again."""

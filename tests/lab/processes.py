@@ -78,6 +78,22 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
+def listens(port: int) -> bool:
+    """Say whether somebody listens on this TCP port of 127.0.0.1; without connecting, which some take for a client."""
+    return _in_state(f"0100007F:{port:04X}", "0A", column=1)
+
+
+def is_connected_to(port: int) -> bool:
+    """Say whether somebody has a TCP connection to this port of 127.0.0.1."""
+    return _in_state(f"0100007F:{port:04X}", "01", column=2)
+
+
+def _in_state(address: str, state: str, column: int) -> bool:
+    """Look in the kernel's table: local address in column 1, the other side's in 2, the state in 3 (tcp_states.h)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[column] == address and row[3] == state for row in rows)
+
+
 def _is_free(port: int) -> bool:
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         with socket.socket(socket.AF_INET, kind) as probe:

@@ -18,7 +18,7 @@ from trigger.host import Controller
 from trigger.text import harmless
 
 if TYPE_CHECKING:
-    from trigger.ssh import Shell, ShellPeer
+    from trigger.ssh_shell import Shell, ShellPeer
 
 _MAX_OUTPUT = 256 * 1024
 # Terminal control sequences (ECMA-48 CSI, and the two-character ones): iLO colours its prompt.
@@ -55,7 +55,7 @@ class CliDriver(Driver):
 
     def probe(self, deadline: Deadline) -> Probe:
         """Log in, wait for the prompt, and ask who the machine is. See Driver.probe."""
-        from trigger.ssh import open_shell
+        from trigger.ssh_shell import open_shell
 
         self._shell = open_shell(self._peer(), deadline)
         try:
@@ -121,7 +121,7 @@ class CliDriver(Driver):
         return f"{self._where}: {self._dialect.nmi}"
 
     def _peer(self) -> ShellPeer:
-        from trigger.ssh import ShellPeer
+        from trigger.ssh_shell import ShellPeer
 
         controller = self.controller
         return ShellPeer(

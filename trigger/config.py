@@ -26,6 +26,7 @@ from trigger.config_values import Reader, tags
 from trigger.errors import ConfigError
 from trigger.host import Host
 from trigger.host_pattern import HostPattern, PatternError
+from trigger.notify import Notify
 from trigger.shared_controllers import AllClaims, Neighbours, claims_in
 from trigger.yaml_nodes import Branch, Problem, Problems, collector_off
 
@@ -94,6 +95,15 @@ class Config:
             return str(self._setting("syslog", ""))
         except ConfigError:
             return ""
+
+    @property
+    def notify(self) -> Notify:
+        """Who is told of a run; nobody where that is written wrongly: it never stops a run."""
+        try:
+            found: Notify = self._setting("notify", Notify())
+        except ConfigError:
+            return Notify()
+        return found
 
     def _setting(self, key: str, otherwise: object) -> Any:
         if key not in self._file.top:
@@ -171,6 +181,8 @@ class Config:
         """Yield the problems that concern every host: of the file, its settings and its defaults."""
         yield from self._file.problems
         for problem in self._problems_of_top(known_drivers):
+            if problem.path.partition(".")[0] == "notify":
+                continue  # nobody is told then, which stops no run; warnings_for has it
             # A key that this version does not know is somebody's warning; one that was mistyped was meant for us.
             if (
                 not problem.message.startswith("unknown key")

@@ -15,6 +15,7 @@ from trigger import config_values as value
 from trigger import yaml_values
 from trigger.config_values import Reader
 from trigger.host import Controller, ExpectedIdentity, Host, Ssh, Tls
+from trigger.notify import Notify
 from trigger.yaml_nodes import Branch, Problems
 
 T = TypeVar("T")
@@ -209,17 +210,26 @@ DEFAULT_KEYS = {
 SYSLOG_KEYS = {
     "address": Key(value.syslog_address, "Who is told of shots and ends: /dev/log, udp://HOST:514 or tcp://HOST:514."),
 }
+NOTIFY_KEYS = {
+    "webhook": Key(
+        value.webhook, "Where the URL is to be had that gets each event as JSON: env, file, command, keyring."
+    ),
+    "command": Key(value.command, "A command that gets each event as JSON on its standard input, as a list of words."),
+    "include_console": Key(value.truth, "Whether notifications may carry what a console or kernel log said."),
+}
 TOP_KEYS = {
     "defaults": Key(_defaults, "Values that hold where a host gives none."),
     "hosts": Key(_elsewhere, "The hosts, by name or pattern."),
     "policy": Key(value.path, "One more policy file beside /etc/trigger/policy.yaml; it can only forbid more."),
     "record_dirs": Key(value.paths, "More folders to read preflight records from."),
     "dump_stores": Key(value.dump_stores, "Where a target that hosts write to is read from here."),
+    "notify": Key(_section(NOTIFY_KEYS, Notify), "Who is told of a run's start, of a landed dump and of the verdict."),
     "state_dir": Key(value.path, "Folder for journals and records."),
     "syslog": Key(_syslog, "A syslog server that is told of every shot, with the head of the journal."),
 }
 TABLES = {
     "": TOP_KEYS,
+    "notify": NOTIFY_KEYS,
     "syslog": SYSLOG_KEYS,
     "defaults": DEFAULT_KEYS,
     "hosts.NAME": HOST_KEYS,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from yaml.nodes import MappingNode
 
@@ -283,6 +283,24 @@ def password(branch: Branch, reader: Reader) -> SecretReference | None:
     kind, item = next(iter(values.items()))
     argument = _ARGUMENTS[kind](item, reader)
     return None if argument is None else SecretReference(kind, argument, f"{item.file}:{item.line}")
+
+
+def webhook(branch: Branch, reader: Reader) -> SecretReference | None:
+    """Return where the URL of a webhook is to be had: as a password, for who has it can write there."""
+    how = "write `webhook: {env: TRIGGER_WEBHOOK}`, or {file: /path}, {command: [pass, show, hook]}, {keyring: SERVICE}"
+    if not isinstance(branch.node, MappingNode):
+        reader.problems.add(branch, "must say where the URL is; the URL itself is a secret", how)
+        return None
+    found = password(branch, replace(reader, host="{host}"))
+    if found is not None and found.kind == "prompt":
+        reader.problems.add(branch, "cannot be asked for: nobody waits for a notification", how)
+        return None
+    return found
+
+
+def command(branch: Branch, reader: Reader) -> tuple[str, ...] | None:
+    """Return a command as a list of words, as they are written."""
+    return _command(branch, replace(reader, host="{host}"))
 
 
 def _variable(branch: Branch, reader: Reader) -> str | None:

@@ -24,7 +24,7 @@ def run(argv: list[str], environment: dict[str, str], deadline: Deadline, limit:
 
     It gets no standard input, and a session of its own, so that it and its children can be ended together.
     """
-    program = _find(argv[0], environment["PATH"])
+    program = find_program(argv[0], environment["PATH"])
     name = harmless(argv[0])
     try:
         process = subprocess.Popen(
@@ -56,8 +56,8 @@ def run(argv: list[str], environment: dict[str, str], deadline: Deadline, limit:
     return output
 
 
-def _find(name: str, path: str) -> str:
-    """Return the program: `name` if absolute, else the first of that name in `path`."""
+def find_program(name: str, path: str) -> str:
+    """Return the program: `name` if absolute, else the first of that name in `path`. Raises CommandError."""
     if name.startswith("/"):
         return name
     for directory in path.split(":"):

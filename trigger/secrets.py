@@ -121,6 +121,17 @@ def resolve(reference: SecretReference | None, *, host: Host, controller: Contro
     return Secret(value)
 
 
+def resolve_alone(reference: SecretReference, what: str) -> Secret:
+    """Return a secret that belongs to no controller, named by `what` in an error. Raises ConfigError."""
+    try:
+        value = _SOURCES[reference.kind](reference, Controller(name=what, driver="", address="", user="trigger"))
+    except _SourceFailed as failure:
+        where = f"{reference.where}: " if reference.where else ""
+        raise ConfigError(f"{where}{what} cannot be had: {failure}") from None
+    LIVE.add(value)
+    return Secret(value)
+
+
 def ask_on_terminal(prompt: str) -> str:
     """Ask for a secret on the controlling terminal, without echo; raises ConfigError when there is none."""
     import getpass

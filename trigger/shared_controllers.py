@@ -95,44 +95,65 @@ class Neighbours:
         self._defaults = defaults
         self._default_address = _text(defaults["address"].node) if "address" in defaults else ""
         self._asked = 0
-        self._by_address: dict[str, list[Entry]] | None = None
+        self._index: _Index | None = None
 
     def problems(self, host: str, own: Sequence[Entry]) -> Iterator[Problem]:
-        """Yield a problem for each controller of `host` that another entry than those of `own` has as well."""
+        """Yield a problem for each controller of `host` that another entry than those of `own` has as well.
+
+        For a fire the texts are searched, which composes next to nothing; who asks for many hosts gets an index.
+        """
         mine = claims_of(own[0], self._defaults)
         excluded = set(map(id, own))
-        for other in self._near({claim.place(host)[0] for claim in mine}):
-            if id(other) in excluded:
-                continue
+        self._asked += 1
+        if self._asked > _SEARCHES:
+            yield from self._indexed(host, mine, excluded)
+            return
+        addresses = {claim.place(host)[0] for claim in mine}
+        near = [entry for entry in self._entries if _may_claim(entry, addresses, self._default_address)]
+        yield from self._compared(host, mine, [entry for entry in near if id(entry) not in excluded])
+
+    def _compared(self, host: str, mine: Sequence[Claim], others: Sequence[Entry]) -> Iterator[Problem]:
+        for other in others:
             for claim in claims_of(other, self._defaults):
                 for one in mine:
                     for other_host in _hosts_at(claim, other, one.place(host)[0]):
                         if other_host != host and share(one, host, claim, other_host):
                             yield one.problem(host, claim, other_host)
 
-    def _near(self, addresses: set[str]) -> list[Entry]:
-        """Return the entries that may name one of the addresses.
+    def _indexed(self, host: str, mine: Sequence[Claim], excluded: set[int]) -> Iterator[Problem]:
+        if self._index is None:
+            self._index = _Index(self._entries, self._defaults)
+        for one in mine:
+            for claim, entry in self._index.sharing(one, host):
+                if id(entry) not in excluded and entry.key != host:
+                    yield one.problem(host, claim, entry.key)
+        yield from self._compared(host, mine, [entry for entry in self._index.patterns if id(entry) not in excluded])
 
-        For a fire the texts are searched, which composes next to nothing; who asks for many hosts gets an index.
-        """
-        self._asked += 1
-        if self._asked <= _SEARCHES:
-            return [entry for entry in self._entries if _may_claim(entry, addresses, self._default_address)]
-        if self._by_address is None:
-            self._by_address = self._index()
-        near = [entry for address in addresses for entry in self._by_address.get(address, ())]
-        return [*near, *self._by_address.get("", ())]
 
-    def _index(self) -> dict[str, list[Entry]]:
-        """Return the entries of one host by address, and the patterns under ""."""
-        index: dict[str, list[Entry]] = {}
+class _Index:
+    """The controllers of every entry of one host, by place and system; and the entries that are `patterns`.
+
+    A thousand systems behind one address cost as much as a thousand addresses.
+    """
+
+    def __init__(self, entries: Sequence[Entry], defaults: Defaults) -> None:
+        self.patterns: list[Entry] = []
+        self._claims: dict[tuple[str, int], dict[str, list[tuple[Claim, Entry]]]] = {}
         with collector_off():
-            for entry in self._entries:
-                patterns = host_pattern.is_pattern(entry.key)
-                places = {"" if patterns else c.place(entry.key)[0] for c in claims_of(entry, self._defaults)}
-                for place in places:
-                    index.setdefault(place, []).append(entry)
-        return index
+            for entry in entries:
+                if host_pattern.is_pattern(entry.key):
+                    self.patterns.append(entry)
+                    continue
+                for claim in claims_of(entry, defaults):
+                    systems = self._claims.setdefault(claim.place(entry.key), {})
+                    systems.setdefault(claim.system.replace("{host}", entry.key), []).append((claim, entry))
+
+    def sharing(self, one: Claim, host: str) -> Iterator[tuple[Claim, Entry]]:
+        """Yield what is at the same place: of every system, where `one` names none; else of its own and of none."""
+        systems = self._claims.get(one.place(host), {})
+        own = one.system.replace("{host}", host)
+        for system in (own, "") if own else tuple(systems):
+            yield from systems.get(system, ())
 
 
 def _may_claim(entry: Entry, wanted: set[str], default_address: str) -> bool:

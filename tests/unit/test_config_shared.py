@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,41 @@ def test_one_host_and_the_strict_check_agree(
         except ConfigError as error:
             refused.append(error)
     assert bool(refused) == bool(found.check())
+
+
+def test_many_systems_behind_one_address_cost_no_more_than_many_addresses(tmp_path: Path) -> None:
+    def seconds(count: int) -> float:
+        lines = (
+            f"  n{i}: {{controllers: [{{driver: redfish, address: chassis, system: s{i}}}]}}\n" for i in range(count)
+        )
+        found = config(tmp_path, "hosts:\n" + "".join(lines))
+        begun = time.process_time()
+        for i in range(20, 60):  # the first sixteen are searched for in the texts
+            found.host(f"n{i}")
+        return time.process_time() - begun
+
+    small, large = (min(seconds(count) for _ in range(2)) for count in (100, 1500))
+    assert large - small < 1.5, "the index is made once, and each host then looks up its own place"
+
+
+def test_the_index_finds_what_the_search_finds(tmp_path: Path) -> None:
+    lines = "".join(f"  n{i}: {{controllers: [{{driver: ipmi, address: chassis, system: s{i}}}]}}\n" for i in range(30))
+    same = "  twin: {controllers: [{driver: ipmi, address: chassis, system: s7}]}\n"
+    found = config(tmp_path, "hosts:\n" + lines + same)
+    for i in range(30):
+        if i == 7:
+            continue
+        found.host(f"n{i}")
+    for name, other in (("n7", "twin"), ("twin", "n7")):
+        with pytest.raises(ConfigError, match=f"is also the controller of {other} "):
+            found.host(name)
+    nameless = "  all: {controllers: [{driver: ipmi, address: chassis}]}\n"
+    found = config(tmp_path, "hosts:\n" + lines + nameless)
+    refused = 0
+    for i in range(30):
+        with pytest.raises(ConfigError, match="is also the controller of all "):
+            found.host(f"n{i}")
+        refused += 1
+    assert refused == 30
+    with pytest.raises(ConfigError, match="30 errors"):
+        found.host("all")

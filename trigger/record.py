@@ -238,7 +238,7 @@ def export_record(directory: Path, record: Record) -> None:
 
 
 def _write(folder: int, record: Record, shown: str) -> None:
-    data = json.dumps(_plain(record), sort_keys=True).encode() + b"\n"
+    data = json.dumps(as_plain(record), sort_keys=True).encode() + b"\n"
     temporary = f".{FILE_NAME}.{os.urandom(6).hex()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -254,7 +254,8 @@ def _write(folder: int, record: Record, shown: str) -> None:
         raise _unwritable(shown, error) from None
 
 
-def _plain(record: Record) -> dict[str, object]:
+def as_plain(record: Record) -> dict[str, object]:
+    """Return the record as plain JSON, as its file has it."""
     plain = dataclasses.asdict(record)
     for key in ("stext", "kerneloffset"):  # as /proc/kallsyms and VMCOREINFO print them
         plain[key] = None if plain[key] is None else f"{plain[key]:x}"

@@ -1,0 +1,42 @@
+"""Reads the newest entries of a controller's event log, for the incident folder: a login of its own, bounded."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from trigger.clock import Deadline
+from trigger.driver import Answers, DriverOptions, HasEventLog, Identity
+from trigger.errors import TriggerError
+from trigger.host import Controller
+from trigger.known import Known
+from trigger.text import harmless, without_secrets
+
+
+def read_log(controller: Controller, answers: Answers, known: Known, seconds: float, newest: int) -> dict[str, Any]:
+    """Return the log as plain JSON: `controller`, `read_at` (our clock), `entries` (its own clock), or `problem`.
+
+    Raises nothing of the controller's; sends nothing that acts.
+    """
+    from trigger.registry import load_driver
+
+    told: dict[str, Any] = {"v": 1, "controller": controller.name, "driver": controller.driver}
+    options = DriverOptions(
+        secrets=answers,
+        known=known.routes.get(controller.name, {}),
+        expected=known.identities.get(controller.name, Identity()),
+    )
+    deadline = Deadline(seconds)
+    try:
+        with load_driver(controller.driver)(controller, options) as driver:
+            if not isinstance(driver, HasEventLog):
+                return {**told, "problem": f"driver {controller.driver} reads no event log"}
+            driver.probe(deadline)
+            entries = driver.event_log(deadline, newest)
+    except TriggerError as error:
+        return {**told, "read_at": time.time(), "problem": harmless(without_secrets(error.message))}
+    plain = [
+        {"time": e.time, "severity": harmless(e.severity), "text": harmless(e.text, limit=1000), "key": harmless(e.key)}
+        for e in entries
+    ]
+    return {**told, "read_at": time.time(), "entries": plain}

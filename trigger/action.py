@@ -9,32 +9,38 @@ import gc
 import shlex
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from trigger.aftermath import Aftermath
 from trigger.clock import Clock, SystemClock
 from trigger.display import People, print_json
 from trigger.driver import Answers
-from trigger.errors import GuardRefused, TriggerError
+from trigger.errors import ConfigError, GuardRefused, TriggerError
 from trigger.events import Finished, Planned, to_json
 from trigger.host import Controller, Host
 from trigger.interrupts import Interrupts
 from trigger.journal import Line
 from trigger.known import Known, known_of
 from trigger.lock import Locks
-from trigger.plan import Plan, make_plan
+from trigger.plan import Plan, Route, make_plan
 from trigger.resolve import resolve_all
 from trigger.run import Listener, Run, actor
-from trigger.shot import Surroundings, Wish, shoot
+from trigger.shot import Opened, Shot, Surroundings, Wish, shoot
 from trigger.state import StateFolder
 from trigger.text import harmless, without_secrets
+from trigger.under_policy import held, policies_of, under
 from trigger.verdict import Seen, decide
 from trigger.watch.baseline import BaselineProbe
+from trigger.watch.growing import GrowthProbe
 from trigger.watch.watched import Watched
 
 if TYPE_CHECKING:
     from trigger.config import Config
+    from trigger.ladder import Ask
+    from trigger.policy import Policy
+    from trigger.policy_hold import Hold
 
 
 class Choices(NamedTuple):
@@ -52,6 +58,7 @@ class Choices(NamedTuple):
     dry_run: bool = False
     as_json: bool = False
     verbose: int = 0
+    gather: bool = False
 
 
 def act(host_name: str, choices: Choices, clock: Clock | None = None) -> int:
@@ -93,44 +100,111 @@ def _act(host_name: str, choices: Choices, clock: Clock, people: People) -> int:
         memory_bytes=known.memory_bytes,
         dump_target=known.dump_target,
         addresses=resolve_all(controller.address for controller in host.controllers),
+        abilities=abilities_of(host) if choices.action == "crash" else None,
     )
-    around = Surroundings(state, clock, answers_of(host), config.dump_stores, syslog=config.syslog)
+    around = Surroundings(
+        state, clock, answers_of(host), config.dump_stores, syslog=config.syslog, notify=config.notify
+    )
     wish = Wish(_command(host_name, choices), choices.confirm, choices.overrides, choices.reason)
     _check_reason(wish)
+    policies = policies_of(config)
+    if policies:
+        plan, around = under(policies, plan, wish, around)
     if choices.dry_run:
         from trigger.confirm import dry_run
 
         return dry_run(plan, known, wish, around)
     wish = _confirmed(plan, known, wish, around)
-    return _run(plan, known, wish, around, choices, people)
+    return _run(plan, known, wish, around, choices, people, policies)
 
 
-def _run(plan: Plan, known: Known, wish: Wish, around: Surroundings, choices: Choices, people: People) -> int:
-    listeners: list[Listener] = [people, *([print_json] if choices.as_json else [])]
+def _run(
+    plan: Plan, known: Known, wish: Wish, around: Surroundings, choices: Choices, people: People,
+    policies: tuple[Policy, ...],
+) -> int:  # fmt: skip
+    listeners: list[Listener] = [
+        people,
+        *([print_json] if choices.as_json else []),
+        after := Aftermath(around, plan.host, known, brief=choices.until == "accepted"),
+    ]
     run = Run(around.state, plan.host.name, around.clock, listeners, syslog=around.syslog)
     try:
-        with Locks(plan.keys, plan.host.name), Interrupts(run) as interrupts:
+        with (
+            Locks(plan.keys, plan.host.name),
+            Interrupts(run) as interrupts,
+            held(policies, plan, around.state, run) as hold,
+        ):
             run.emit(_planned(plan, wish))
             before = BaselineProbe(plan.dump_target if choices.until != "accepted" else "")
+            around = _at_the_last_moment(plan, known, around, choices, hold)
+
+            def watch_shot(shot: Shot) -> Finished:
+                watched = Watched(
+                    plan.host,
+                    plan.dump_target,
+                    known,
+                    shot.outcome,
+                    shot.at,
+                    shot.at + plan.deadline_s,
+                    choices.until,
+                    before.result(),
+                    around.dump_stores,
+                )
+                return watch(watched, run, interrupts.detach, people)
+
             shot = shoot(plan, known, wish, around, run)
-            watched = Watched(
-                plan.host,
-                plan.dump_target,
-                known,
-                shot.outcome,
-                shot.at,
-                shot.at + plan.deadline_s,
-                choices.until,
-                before.result(),
-                around.dump_stores,
-            )
-            return watch(watched, run, interrupts.detach, people)
+            if plan.action == "crash" and choices.until != "accepted":
+                from trigger.ladder import climb
+
+                ask = _ask_next_rung(plan, interrupts)
+                finished = climb(shot, plan, known, wish, around, run, watch_shot, ask)
+            else:
+                finished = watch_shot(shot)
+            run.emit(finished)
+            if hold is not None:
+                hold.over = finished.ends_fire
+            return finished.exit_code
     finally:
         run.close()
+        after.conclude()
 
 
-def watch(watched: Watched, run: Run, detach: threading.Event, people: People) -> int:
-    """Watch until the end and return the exit code; whatever happens here, something was sent before."""
+def _at_the_last_moment(
+    plan: Plan, known: Known, around: Surroundings, choices: Choices, hold: Hold | None
+) -> Surroundings:
+    """Return `around` with what is asked and done between the last login and the fire."""
+    growth = GrowthProbe(plan.dump_target, plan.host, known.hostname, around.clock.time)
+    gathered: list[str] = []
+
+    def before_firing(opened: Opened, run: Run) -> tuple[str, ...]:
+        warnings = hold.begin(run.clock.time()) if hold is not None else ()
+        if choices.gather and not gathered:
+            from trigger.gather import gather
+
+            gathered.append(gather(opened, plan, known, around, run))
+            warnings += (gathered[0],)
+        return warnings
+
+    return around._replace(dump_in_progress=growth.result, before_firing=before_firing)
+
+
+def _ask_next_rung(plan: Plan, interrupts: Interrupts) -> Ask | None:
+    """Return who asks a person for the next rung, None where nobody can be asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    from trigger.confirm import ask_next_rung
+
+    def ask(finished: Finished, lines: list[Line], route: Route) -> bool:
+        yes = ask_next_rung(plan, finished, lines, route)
+        if yes:
+            interrupts.detach.clear()
+        return yes
+
+    return ask
+
+
+def watch(watched: Watched, run: Run, detach: threading.Event, people: People) -> Finished:
+    """Watch until the end and return it; whatever happens here, something was sent before."""
     try:
         finished = decide(watched.host.name, Seen(watched.outcome, until=watched.until))
         if finished is None:
@@ -140,8 +214,7 @@ def watch(watched: Watched, run: Run, detach: threading.Event, people: People) -
             finished = follow(watched, run.emit, run.clock, detach, people.status)
     except Exception as error:
         finished = _broken(watched.host.name, watched.outcome, error)
-    run.emit(finished)
-    return finished.exit_code
+    return finished
 
 
 def _broken(host: str, outcome: str, error: Exception) -> Finished:
@@ -159,6 +232,24 @@ def _broken(host: str, outcome: str, error: Exception) -> Finished:
         "a dump may be being written",
         f"trigger wait {host}",
     )
+
+
+def abilities_of(host: Host) -> dict[str, Collection[str]]:
+    """Return the methods of each of the host's drivers, for the ladder; of one that cannot be loaded all it may have.
+
+    The attempt to use that one then says what is wrong with it.
+    """
+    from trigger.registry import ABILITIES, load_driver
+
+    found: dict[str, Collection[str]] = {}
+    for controller in host.controllers:
+        try:
+            cls = load_driver(controller.driver)
+        except ConfigError:
+            found[controller.driver] = tuple(ABILITIES.values())
+            continue
+        found[controller.driver] = tuple(name for name in ABILITIES.values() if callable(getattr(cls, name, None)))
+    return found
 
 
 def find_host(config: Config, name: str, choices: Choices) -> Host:
@@ -232,6 +323,7 @@ def _command(host: str, choices: Choices) -> str:
         ("--reason", choices.reason),
     ):
         words += [option, str(value)] if value else []
+    words += ["--gather"] if choices.gather else []
     for rule in choices.overrides:
         words += ["--override", rule]
     return shlex.join(words)

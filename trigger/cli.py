@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "drivers": ("Before", "drivers", "List the drivers and what each can do"),
     "nmi": ("Now", "nmi", "Make a hung host write its crash dump by an NMI through its BMC"),
     "sysrq": ("Now", "sysrq", "Press SysRq keys on the serial console; c crashes, as nmi does"),
+    "crash": ("Now", "crash", "Crash a hung host by whatever works: NMIs, then SysRq c, one after the other"),
     "console": ("Now", "console", "Sit at the serial console of a host, recorded; --log only records"),
     "demo": ("Now", "demo", "Run `trigger nmi server42` against a simulated machine"),
     "wait": ("After", "wait", "Wait for the dump of an open fire, and prove it"),

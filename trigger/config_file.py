@@ -24,6 +24,7 @@ from trigger.errors import ConfigError
 from trigger.yaml_nodes import Branch, Problem, Problems, YamlProblem
 
 SYSTEM_FILE = Path("/etc/trigger/config.yaml")
+SYSTEM_POLICY = "/etc/trigger/policy.yaml"  # always in force; text, since every fire looks whether it is there
 _MAX_BYTES = 64 * 1024 * 1024
 _NEXT = "Nothing was sent. Name the right file with --config or TRIGGER_CONFIG."
 _KEY = r"""(?:[A-Za-z0-9][A-Za-z0-9._-]*|"[^"\\\n]+"|'[^'\n]+')"""

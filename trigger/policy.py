@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from trigger import host_pattern
-from trigger.guard import Finding
+from trigger.guard import Finding, refusal
 from trigger.host import Host
 from trigger.plan import Plan, Route
 
@@ -84,6 +84,26 @@ class Person(NamedTuple):
         if self.login and self.real in ("root", self.login):
             return (self.login,)
         return (self.real, self.login) if self.login else (self.real,)
+
+
+def enforce(
+    policies: Sequence[Policy], plan: Plan, person: Person, reason: str, command: str
+) -> tuple[Plan, tuple[Finding, ...], tuple[str, ...]]:
+    """Return the plan with the routes that are allowed, the findings that may be overridden, and sentences to show.
+
+    `command` is the command as typed. Raises GuardRefused for what nobody can override, before anything is sent.
+    """
+    routes, refused = split_routes(policies, plan.routes)
+    plan = plan._replace(routes=routes)
+    final = [
+        *judge_person(policies, person),
+        *judge_reason(policies, reason, command),
+        *judge_routes(plan, refused),
+    ]
+    error = refusal(final, (), command, reason)
+    if error is not None:
+        raise error
+    return plan, tuple(judge_host(policies, plan.host, plan.keys)), refused
 
 
 def judge_person(policies: Iterable[Policy], person: Person) -> list[Finding]:

@@ -19,13 +19,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trigger import config_values, host_pattern, yaml_nodes, yaml_values
+from trigger import config_file, config_values, host_pattern, yaml_nodes, yaml_values
 from trigger.config_values import Reader, unknown_key
 from trigger.errors import ConfigError, GuardRefused
 from trigger.policy import WAYS, Inhibit, Item, Limit, MayFire, Person, Policy, Reason
 from trigger.yaml_nodes import Branch, Problems
 
-SYSTEM_POLICY = "/etc/trigger/policy.yaml"
 _MAX_BYTES = 1 << 20
 _NEXT = "Nothing was sent. Have whoever keeps the policy correct it."
 
@@ -36,7 +35,7 @@ def policies_in_force(configured: str = "") -> tuple[Policy, ...]:
     Raises ConfigError for a file that is wrong, GuardRefused (rule `policy`) for one that cannot be read or that
     everybody may write.
     """
-    paths = [path for path in dict.fromkeys((SYSTEM_POLICY, configured)) if path]
+    paths = [path for path in dict.fromkeys((config_file.SYSTEM_POLICY, configured)) if path]
     return tuple(read_policy(path) for path in paths if path == configured or os.path.lexists(path))
 
 

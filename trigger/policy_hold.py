@@ -27,6 +27,7 @@ class Hold:
         self._policies, self._state = policies, state
         self._host, self._run, self._seconds = host, run, seconds
         self._begun: list[Inhibit] | None = None
+        self.over = False  # the fire has come to an end
 
     def begin(self, now: float) -> tuple[str, ...]:
         """Count the fire and pause what is to be paused; return warnings.
@@ -51,6 +52,13 @@ class Hold:
         return tuple(
             f"inhibit ({rule.where}): {problem}. It may still be paused." for rule, problem in found if problem
         )
+
+    def still_paused(self) -> tuple[str, ...]:
+        """Return a sentence where something stays paused: a silent host that is power-cycled loses its dump."""
+        wheres = ", ".join(rule.where for rule in self._begun or ())
+        if not wheres:
+            return ()
+        return (f"what the policy pauses ({wheres}) stays paused until `trigger wait {self._host}` sees the end",)
 
     def take_over(self) -> None:
         """Hold what an earlier process of the same run has begun (`trigger wait`)."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trigger.action import watch
+from trigger.action import answers_of, watch
+from trigger.aftermath import Aftermath
 from trigger.clock import Clock, SystemClock
 from trigger.display import People, print_json
 from trigger.errors import ConfigError
@@ -14,7 +15,9 @@ from trigger.journal import read_journal
 from trigger.known import known_of
 from trigger.plan import dump_target_of
 from trigger.run import Listener, Run
+from trigger.shot import Surroundings
 from trigger.state import StateFolder
+from trigger.under_policy import resume_paused
 from trigger.watch.watched import Watched
 
 # A wait whose deadline has passed still looks, once and properly.
@@ -47,7 +50,10 @@ def resume(
     fire, seq = _find(state, host_name, run_id)
     known = known_of(state, config, host)
     end = clock.time() + deadline_s if deadline_s else max(fire.deadline_at, clock.time() + LAST_LOOK_S)
-    listeners: list[Listener] = [people := People(), *([print_json] if as_json else [])]
+    around = Surroundings(state, clock, answers_of(host), config.dump_stores, notify=config.notify)
+    after = Aftermath(around, host, known)
+    after.goes_on(fire.controller, fire.outcome or "unknown")
+    listeners: list[Listener] = [people := People(), *([print_json] if as_json else []), after]
     run = Run(state, host_name, clock, listeners, run_id=fire.run, seq=seq, syslog=config.syslog)
     run.stage = "after"
     target = dump_target_of(host, known.dump_target)
@@ -55,9 +61,14 @@ def resume(
     try:
         with Interrupts(run) as interrupts:
             watched = Watched(host, target, known, outcome, fire.fired_at, end, until, dump_stores=config.dump_stores)
-            return watch(watched, run, interrupts.detach, people)
+            finished = watch(watched, run, interrupts.detach, people)
+            run.emit(finished)
+            if finished.ends_fire:
+                resume_paused(config, state, fire)
+            return finished.exit_code
     finally:
         run.close()
+        after.conclude()
         people.close()
 
 

@@ -74,8 +74,9 @@ class Run:
         self.id = run_id or new_run_id(clock)
         self.clock = clock
         self.journal = Journal(state, host, self.id, clock, seq)
-        # before: nothing left; sending: Firing is durable, the answer is awaited; after: accepted or unknown.
-        self.stage = "before"
+        # before: nothing left; sending: Firing is durable, the answer is awaited; after: accepted or unknown;
+        # between: a shot of this run is over and another may follow (trigger/ladder.py).
+        self.stage = self._idle = "before"
         self.journal_broken = ""
         self._listeners = list(listeners)
         self._syslog: Syslog | None = None
@@ -93,7 +94,7 @@ class Run:
         try:
             line = self.journal.append(event, durable=self.stage != "before" or isinstance(event, Fired))
         except GuardRefused as error:
-            if self.stage == "before":
+            if self.stage == self._idle:
                 raise
             line = self._line(event)
             self._say_broken(error)
@@ -117,7 +118,7 @@ class Run:
         self.stage = "sending"
         try:
             fired = button(self.journal)
-            self.stage = "before" if fired.outcome == "refused" else "after"
+            self.stage = self._idle if fired.outcome == "refused" else "after"
             Run.something_sent |= self.stage == "after"
         except BaseException as error:
             if isinstance(error, GuardRefused) or self.journal.durable is not firing:
@@ -129,6 +130,10 @@ class Run:
             Run.something_sent = True
         self._emit_fired(fired)
         return fired
+
+    def next_rung(self) -> None:
+        """Say that another shot may follow: Ctrl-C ends the wait for it, and a failing journal forbids it."""
+        self.stage = self._idle = "between"
 
     def close(self) -> None:
         """Close the journal, and let syslog have what it has not got."""
@@ -147,7 +152,7 @@ class Run:
 
     def _not_sent(self, firing: Firing) -> None:
         """Leave no open fire behind a shot that never left; `firing` has been shown already."""
-        self.stage = "before"
+        self.stage = self._idle
         gone = self.journal.withdraw(firing)
         why = "nothing was sent: this shot could not be journalled"
         self.tell(self._line(Fired(firing.controller, "refused", why)))

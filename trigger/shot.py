@@ -19,6 +19,7 @@ from trigger.fires import open_fires_everywhere
 from trigger.guard import Facts, Finding, judge, judge_open_fires, refusal
 from trigger.host import Controller
 from trigger.known import Known
+from trigger.notify import Notify
 from trigger.plan import ANSWER_DEADLINE_S, LOGIN_DEADLINE_S, ROUTES_DEADLINE_S, Plan, Route
 from trigger.registry import ABILITIES, load_driver
 from trigger.run import Run
@@ -64,6 +65,7 @@ class Surroundings(NamedTuple):
     dump_in_progress: Callable[[], str] = _nothing
     before_firing: Callable[[Opened, Run], tuple[str, ...]] = _no_warnings
     syslog: str = ""
+    notify: Notify = Notify()
 
 
 class Shot(NamedTuple):

@@ -6,6 +6,7 @@ It is a Driver around a Driver, so that the crash goes through the same probe, g
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from trigger.clock import Deadline
 from trigger.console import Line
@@ -13,6 +14,9 @@ from trigger.driver import Accepted, Console, Driver, HasConsole, Probe
 from trigger.errors import DriverError, OutcomeUnknown, Refused
 from trigger.recording import Recording
 from trigger.sysrq import CRASH, Dialogue, Do, Heard, explain
+
+if TYPE_CHECKING:
+    from trigger.known import Known
 
 Take = Callable[[Console, Recording | None, bytes, Callable[[], None]], None]
 
@@ -42,6 +46,13 @@ class CrashByConsole(Driver):
         """See Driver.describe_nmi."""
         name, address = self.controller.name, self.controller.address
         return f"SysRq: one BREAK and one {CRASH!r} on the serial console of {name} ({address})"
+
+    def gather(self, known: Known, deadline: Deadline) -> str:
+        """Have the kernel say what it can on the console that will fire; see trigger/gather.py. Raises DriverError."""
+        from trigger.gather import gather_on
+
+        assert self._console is not None
+        return gather_on(self._console, self._recording, known, self.options.clock, deadline)
 
     def send_sysrq_crash(self, deadline: Deadline) -> Accepted:
         """Send one BREAK and one c on the console that `probe` opened.

@@ -6,9 +6,13 @@ What differs in Redfish is data (drivers/quirks.py). CLI source: Dell RACADM CLI
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from drivers.ssh_cli import Dialect, RedfishOrCli
 from trigger.driver import Driver, Identity, Power
+
+if TYPE_CHECKING:
+    from drivers.ssh_serial import Way
 
 _PROPERTY = re.compile(r"^\s*([A-Z][A-Za-z ]*?)\s*=\s*(.*?)\s*$", re.MULTILINE)
 
@@ -42,10 +46,30 @@ DRAC_CLI = Dialect(
 )
 
 
+def com2() -> Way:
+    """Return how iDRAC's serial console is reached. Nobody wrote down what a BREAK is there; SSH's own is asked for."""
+    from drivers.ssh_serial import Way
+
+    return Way(
+        "drac",
+        "an iDRAC's command line",
+        "iDRAC user's guide (console com2, ^\\ leaves); digithink OperationsGuide (its words); RFC 4335",
+        prompt="(?:" + "|".join(prompt for prompt, _ in DRAC_CLI.prompts) + ")",
+        enter=("console com2",),
+        connected=r"to end type:? *\^\\[^\n]*\n?",
+        steal=("console kill 1",),
+        leave=b"\x1c",
+    )
+
+
 class DracDriver(RedfishOrCli):
     """Dell iDRAC. Option `transport: ssh` for the command line; `legacy_ssh: true` for iDRAC 6 and 7."""
 
     dialect = DRAC_CLI
+
+    def serial(self) -> Way:
+        """Return the console of COM2."""
+        return com2()
 
     def redfish(self) -> Driver:
         """Return the Redfish driver as it is."""

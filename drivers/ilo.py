@@ -7,9 +7,13 @@ properties of /system1"), DMTF DSP0214 1.0.2 section 5.4.5 (status), iLO session
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from drivers.ssh_cli import Dialect, RedfishOrCli
 from trigger.driver import Driver, Identity, Power
+
+if TYPE_CHECKING:
+    from drivers.ssh_serial import Way
 
 _PROPERTY = re.compile(r"^\s*([a-z_]+)=(.*?)\s*$", re.MULTILINE)
 
@@ -41,10 +45,32 @@ ILO_CLI = Dialect(
 )
 
 
+def virtual_serial_port() -> Way:
+    """Return how iLO's serial console is reached. That ESC ^B is the BREAK over SSH too is not confirmed by HPE."""
+    from drivers.ssh_serial import Way
+
+    return Way(
+        "ilo",
+        "an iLO's command line",
+        "HPE iLO CLI guide (vsp, ESC ( leaves, stop /system1/oemhp_vsp1); conman hp-ilo.exp (ESC ^B); NotesOnILO3.md",
+        prompt=ILO_CLI.prompts[0][0],
+        enter=("vsp",),
+        connected=r"press 'ESC \('[^\n]*",
+        busy=r"in use by another",
+        steal=("stop /system1/oemhp_vsp1",),
+        leave=b"\x1b(",
+        break_keys=b"\x1b\x02",
+    )
+
+
 class IloDriver(RedfishOrCli):
     """HPE iLO. Option `transport: ssh` for the command line; `legacy_ssh: true` for iLO 2 to 4."""
 
     dialect = ILO_CLI
+
+    def serial(self) -> Way:
+        """Return the Virtual Serial Port."""
+        return virtual_serial_port()
 
     def redfish(self) -> Driver:
         """Return the Redfish driver, which asks for paths as iLO writes them: with a slash at the end."""

@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trigger.clock import Deadline
-from trigger.driver import Accepted, Driver, DriverOptions, EventLogEntry, Identity, Power, Probe, Settings
+from trigger.driver import Accepted, Console, Driver, DriverOptions, EventLogEntry, Identity, Power, Probe, Settings
 from trigger.errors import ConfigError, DriverError, OutcomeUnknown, Refused, Unreachable
 from trigger.host import Controller
 from trigger.text import harmless
 
 if TYPE_CHECKING:
+    from drivers.ssh_serial import Way
     from trigger.ssh_shell import Shell, ShellPeer
 
 _MAX_OUTPUT = 256 * 1024
 # Terminal control sequences (ECMA-48 CSI, and the two-character ones): iLO colours its prompt.
-_CONTROL = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])|\r")
+CONTROL = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])|\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +131,13 @@ class CliDriver(Driver):
             port=controller.port or 22,
             user=controller.user,
             password=self.options.secrets.password,
-            host_key=self._pinned(),
+            host_key=pinned_host_key(controller, self.options),
             accept_new=self.options.accept_new,
             legacy=controller.options.get("legacy_ssh") is True,
         )
 
-    def _pinned(self) -> str:
-        """Return the host key of the configuration, else of the record (a TLS fingerprint there is none), else ""."""
-        recorded = str(self.options.known.get("fingerprint", ""))
-        configured = str(self.controller.options.get("host_key", ""))
-        return configured or (recorded if recorded.startswith("SHA256:") else "")
-
     def _warnings(self, power: Power) -> tuple[str, ...]:
-        new = self._shell is not None and self._shell.host_key != self._pinned()
+        new = self._shell is not None and self._shell.host_key != pinned_host_key(self.controller, self.options)
         return (
             *((f"the host key is new; accepted as asked, {self._shell.host_key}",) if self._shell and new else ()),
             *(("the power state is not given",) if power is Power.UNKNOWN else ()),
@@ -171,13 +166,20 @@ class CliDriver(Driver):
                 raise _Lost("the connection was lost") from None
             if len(raw) > _MAX_OUTPUT:
                 raise _Lost(f"more than {_MAX_OUTPUT // 1024} kB came, and no prompt")
-            text = _CONTROL.sub("", raw.decode("utf-8", "replace"))
+            text = CONTROL.sub("", raw.decode("utf-8", "replace"))
             for pattern, prefix in self._dialect.prompts:
                 found = re.search(pattern + r"\s*$", text[-200:])
                 if found and (not echo or echo in text):
                     self._prefix = prefix
                     return text[: len(text) - len(found[0])]
         raise _Lost(f"no prompt came in time{f' after {harmless(text[-80:])!r}' if text.strip() else ''}")
+
+
+def pinned_host_key(controller: Controller, options: DriverOptions) -> str:
+    """Return the host key of the configuration, else of the record (a TLS fingerprint there is none), else ""."""
+    recorded = str(options.known.get("fingerprint", ""))
+    configured = str(controller.options.get("host_key", ""))
+    return configured or (recorded if recorded.startswith("SHA256:") else "")
 
 
 class _Lost(Exception):
@@ -196,6 +198,11 @@ class RedfishOrCli(Driver):
             raise ConfigError(
                 f"{controller.name}: transport is {transport!r}; it can be redfish or ssh ({controller.where})."
                 " Nothing was sent."
+            )
+        if not str(controller.options.get("ssh_port", "22")).isdigit():
+            raise ConfigError(
+                f"{controller.name}: ssh_port is not a number ({controller.where}). Nothing was sent.",
+                next_step="Leave it out for 22.",
             )
         if "/" in controller.address or not controller.address:
             raise ConfigError(
@@ -235,6 +242,22 @@ class RedfishOrCli(Driver):
         read = getattr(self.way, "settings", None)
         found: Settings = read(deadline) if read is not None else Settings()
         return found
+
+    def open_console(self, deadline: Deadline, *, steal: bool = False) -> Console:
+        """Open the serial console in an SSH session of its own. See HasConsole.open_console.
+
+        Its port is `ssh_port` of the options, else 22: `port` is Redfish's, unless `transport` is ssh.
+        """
+        from drivers.ssh_serial import open_serial
+
+        controller = self.controller
+        over_ssh = controller.options.get("transport") == "ssh"
+        port = int(str(controller.options.get("ssh_port") or (controller.port if over_ssh else 0) or 22))
+        return open_serial(self.serial(), controller, self.options, port, deadline, steal=steal)
+
+    def serial(self) -> Way:
+        """Return how this family's serial console is reached."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """See Driver.close."""

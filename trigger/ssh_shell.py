@@ -31,6 +31,8 @@ _LEGACY = {
     "server_host_key_algs": "+ssh-rsa,ssh-dss",
 }
 
+_OLD_ALGORITHMS = "Only if this is an old iLO or iDRAC: `options: {legacy_ssh: true}` on this controller."
+
 
 @dataclass(frozen=True, slots=True)
 class ShellPeer:
@@ -226,7 +228,14 @@ def _explain_shell(peer: ShellPeer, error: BaseException, seen: list[str]) -> Dr
     if isinstance(error, asyncssh.KeyExchangeFailed):
         return Unreachable(
             f"{where} offers no algorithm that is accepted: {said}. Nothing was sent.",
-            next_step="Only if this is an old iLO or iDRAC: `options: {legacy_ssh: true}` on this controller.",
+            next_step=_OLD_ALGORITHMS,
+        )
+    if isinstance(error, asyncssh.ConnectionLost) and not seen:
+        # A peer that finds no common algorithm may close before we have read what it offers.
+        return Unreachable(
+            f"{where} ended the connection before it showed a host key ({said}); it may offer no algorithm that is"
+            " accepted. Nothing was sent.",
+            next_step=_OLD_ALGORITHMS,
         )
     if isinstance(error, asyncssh.Error):
         return Unreachable(f"{where} ended the connection: {said}. Nothing was sent.")

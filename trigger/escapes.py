@@ -1,15 +1,21 @@
 """What a person types on a console, and what of it is meant for `trigger`: the escape character, as in ssh. Pure.
 
 The escape character counts only as the first of a line: after Enter, or before anything was typed. So a text that is
-pasted, or a path that begins at home (`cd ~/x`), goes through as it is.
+pasted, or a path that begins at home (`cd ~/x`), goes through as it is. A terminal answers questions of the host on
+the same way as a person types (busybox's shell asks for the cursor's position at every prompt); such an answer does not
+begin a line. Source: ECMA-48 and xterm's control sequences (CPR, DA, DSR, OSC and DCS reports).
 """
 
 from __future__ import annotations
 
 import enum
+import re
 from typing import NamedTuple
 
 _NEW_LINE = b"\r\n"
+_ANSWER = re.compile(rb"\x1b(?:\[[0-9;?>]*[Rcn]|[]P][^\x07\x1b]*(?:\x07|\x1b\\))")
+_ANSWER_BEGUN = re.compile(rb"\x1b(?:\[[0-9;?>]*|[]P][^\x07\x1b]*\x1b?)?")
+_LONGEST_ANSWER = 256
 
 
 class Meant(enum.Enum):
@@ -36,7 +42,9 @@ class Escapes:
         if len(escape) > 1 or escape in (b"\r", b"\n", b"."):
             raise ValueError(f"{escape!r} cannot be an escape character")
         self._escape = escape
-        self._state = "line"  # line: at its beginning; text: within it; escape: after ~; key: after ~s
+        # line: at its beginning; text: within it; escape: after ~; key: after ~s; answer: within a terminal's answer
+        self._state = "line"
+        self._answer = b""
 
     def feed(self, typed: bytes) -> list[Typed]:
         """Return what `typed` means, in order; an unfinished escape waits for the next call."""
@@ -68,8 +76,19 @@ class Escapes:
         if self._state == "line" and self._escape and char == self._escape:
             self._state = "escape"
             return None
-        self._state = "line" if char in _NEW_LINE else "text"
+        self._state = self._after(char)
         return Typed(Meant.SEND, char)
+
+    def _after(self, char: bytes) -> str:
+        """Return the state after a character that goes to the host."""
+        if self._state == "answer" or (self._state == "line" and char == b"\x1b"):
+            self._answer += char
+            if _ANSWER_BEGUN.fullmatch(self._answer) and len(self._answer) < _LONGEST_ANSWER:
+                return "answer"
+            answer, self._answer = self._answer, b""
+            if _ANSWER.fullmatch(answer):
+                return "line"
+        return "line" if char in _NEW_LINE else "text"
 
     def _command(self, char: bytes) -> Typed | None:
         self._state = "line"

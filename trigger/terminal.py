@@ -18,7 +18,7 @@ from typing import Any, Self
 # Leave the alternate screen, the scroll region (cursor kept), attributes, character sets, mouse, focus and paste
 # reports, application keys; show the cursor; wrap lines; insert mode off.
 SANE = (
-    b"\x1b[?47l\x1b7\x1b[r\x1b8\x1b[?6l\x1b[0m\x1b(B\x0f\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l"
+    b"\x1b[?47l\x1b7\x1b[r\x1b8\x1b[0m\x1b(B\x0f\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l"
     b"\x1b[?1l\x1b>\x1b[?25h\x1b[?7h\x1b[4l"
 )
 _STUCK_S = 0.5  # a terminal whose other side reads nothing must not keep us

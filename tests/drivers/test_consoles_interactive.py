@@ -206,4 +206,9 @@ def test_escapes_count_at_the_beginning_of_a_line_only() -> None:
     cut = Escapes(b"\x1d")
     assert cut.feed(b"\x1d") == []
     assert cut.feed(b".") == [Typed(Meant.LEAVE)]
+    for answer in (b"\x1b[24;80R", b"\x1b[?1;2c", b"\x1b[0n", b"\x1b]11;rgb:00/00/00\x07", b"\x1bP>|tmux\x1b\\"):
+        asked = Escapes()
+        assert asked.feed(answer) == [Typed(send, answer)]
+        assert asked.feed(b"~.") == [Typed(Meant.LEAVE)], answer
+    assert Escapes().feed(b"\x1b[A~.") == [Typed(send, b"\x1b[A~.")]  # an arrow key begins a line's text
     assert Escapes(b"").feed(b"~.\r~.") == [Typed(send, b"~.\r~.")]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.drivers.terminal_session import TerminalSession
 from tests.lab import packages
 from tests.lab.chain import Lab
 from tests.lab.test_nmi import Program
@@ -66,6 +69,36 @@ def test_a_mask_that_forbids(lab: Lab, program: Program) -> None:
     finally:
         lab.ssh("echo 1 >/proc/sys/kernel/sysrq")
     assert (code, rows[-1]["heard"]) == (6, "disabled"), said
+
+
+def test_a_person_at_the_console(lab: Lab, program: Program, home: Path) -> None:
+    """Log in to the guest, run a command, BREAK and h, leave: one BREAK, a sane terminal, a recording that replays."""
+    before = breaks(lab)
+    command = [sys.executable, "-m", "trigger", "console", HOST]
+    with TerminalSession(command, {"TERM": "vt100", **program._environment}, home) as desk:
+        desk.await_text("~. leaves")
+        desk.type("\r")
+        desk.await_text("login: ")
+        desk.type("root\r")
+        desk.await_text("# ")
+        desk.type("\x1b[5;1R")  # busybox's shell asks for the cursor's position, and terminals answer
+        desk.type("echo $((6*7))\r")
+        desk.await_text("\n42\r")
+        desk.await_text("# ")
+        desk.type("~sh")
+        desk.await_text("[y/N] ")
+        desk.type("y\r")
+        desk.await_text("sysrq: HELP : loglevel(0-9)")
+        desk.type("exit\r~.")
+        assert desk.end() == 0
+        assert desk.modes() == desk.before
+    assert breaks(lab) == before + 1
+    casts = sorted(home.glob(f"state/trigger/hosts/{HOST}/runs/*/console.cast"))
+    header, *events = map(json.loads, casts[-1].read_text().splitlines())
+    assert header["version"] == 2
+    played = "".join(text for _, kind, text in events if kind == "o")
+    assert "\n42\r" in played
+    assert "sysrq: HELP" in played
 
 
 def test_a_crash_that_the_mask_forbids_is_proved_to_be_none(lab: Lab, program: Program) -> None:

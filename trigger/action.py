@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from trigger.ladder import Ask
     from trigger.policy import Policy
     from trigger.policy_hold import Hold
+    from trigger.watch.listening import Ears
+
+_SHOTS = {"sysrq-c": "SysRq c"}
 
 
 class Choices(NamedTuple):
@@ -128,6 +131,7 @@ def _run(
         after := Aftermath(around, plan.host, known, brief=choices.until == "accepted"),
     ]
     run = Run(around.state, plan.host.name, around.clock, listeners, syslog=around.syslog)
+    ears: Ears | None = None
     try:
         with (
             Locks(plan.keys, plan.host.name),
@@ -137,6 +141,11 @@ def _run(
             run.emit(_planned(plan, wish))
             before = BaselineProbe(plan.dump_target if choices.until != "accepted" else "")
             around = _at_the_last_moment(plan, known, around, choices, hold)
+            if choices.until != "accepted":
+                from trigger.watch.listening import Ears
+
+                ears = Ears(plan, known, around, run)
+                around = ears.around
 
             def watch_shot(shot: Shot) -> Finished:
                 watched = Watched(
@@ -149,6 +158,8 @@ def _run(
                     choices.until,
                     before.result(),
                     around.dump_stores,
+                    ears.shot if ears is not None else _SHOTS.get(plan.action, "NMI"),
+                    ears.console if ears is not None else None,
                 )
                 return watch(watched, run, interrupts.detach, people)
 
@@ -165,6 +176,8 @@ def _run(
                 hold.over = finished.ends_fire
             return finished.exit_code
     finally:
+        if ears is not None:
+            ears.close()
         run.close()
         after.conclude()
 
@@ -206,7 +219,7 @@ def _ask_next_rung(plan: Plan, interrupts: Interrupts) -> Ask | None:
 def watch(watched: Watched, run: Run, detach: threading.Event, people: People) -> Finished:
     """Watch until the end and return it; whatever happens here, something was sent before."""
     try:
-        finished = decide(watched.host.name, Seen(watched.outcome, until=watched.until))
+        finished = decide(watched.host.name, Seen(watched.outcome, until=watched.until, shot=watched.shot))
         if finished is None:
             gc.enable()
             from trigger.watch.follow import follow

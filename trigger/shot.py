@@ -45,6 +45,10 @@ def _nothing() -> str:
     return ""
 
 
+def _free_nothing() -> None:
+    return None
+
+
 def _no_warnings(opened: Opened, run: Run) -> tuple[str, ...]:
     return ()
 
@@ -54,7 +58,8 @@ class Surroundings(NamedTuple):
 
     `policy` is what the policies say of this fire. `dump_in_progress` is asked at the last moment and says what was
     seen of a dump being written, "" for nothing. `before_firing` does what is to be done between the guard's word
-    and the fire, and returns warnings; it may raise GuardRefused.
+    and the fire, and returns warnings; it may raise GuardRefused. `free_console` gives the host's console back, before
+    another is opened to crash the host by SysRq.
     """
 
     state: StateFolder
@@ -66,6 +71,7 @@ class Surroundings(NamedTuple):
     before_firing: Callable[[Opened, Run], tuple[str, ...]] = _no_warnings
     syslog: str = ""
     notify: Notify = Notify()
+    free_console: Callable[[], None] = _free_nothing
 
 
 class Shot(NamedTuple):
@@ -296,6 +302,7 @@ class _Attempt:
         from trigger.recording import Recording
         from trigger.sysrq_crash import CrashByConsole
 
+        self.around.free_console()
         state, host, run, clock = self.around.state, self.plan.host.name, self._run, self.around.clock
         return CrashByConsole(driver, None if run is None else lambda: Recording(state, host, run.id, clock))
 

@@ -1,4 +1,9 @@
-"""What it all means: pure, from the outcome of the shot and what was seen since, to an exit code and words."""
+"""What it all means: pure, from the outcome of the shot and what was seen since, to an exit code and words.
+
+Every end is one paragraph for somebody who is tired: what was sent and answered, what was seen and what was not, the
+likeliest cause; beside it whether a power cycle is safe and why, and the next command. Proof is a dump that was read,
+or the host's own boot over authenticated SSH; a console and network packets only shorten how long proof is waited for.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,14 @@ from trigger.events import Finished
 
 # A host that still runs the kernel it ran at the fire, this long after it, did not crash: a panic takes no time.
 SAME_BOOT_PROOF_S = 20.0
+# The same when its console says that the shot has arrived and was ignored: nothing is under way any more.
+IGNORED_PROOF_S = 3.0
 # A dump is complete before its host boots again; this long after, a target without one will not get one.
 NO_DUMP_GRACE_S = 60.0
+# The same when its console says why there is none; the host's own disk is read after it came back, others in turns.
+NO_DUMP_SAID_S, NO_DUMP_SAID_ELSEWHERE_S = 2.0, 15.0
+
+_DUMPING = ("crash-kernel", "saving")
 
 
 class Seen(NamedTuple):
@@ -17,8 +28,11 @@ class Seen(NamedTuple):
 
     `outcome` is accepted or unknown. `dump` is the state of the target (trigger/post/landing.py), `dump_path` what
     was found there, `dump_ours` that it is proved to be of this host and crash, `dump_final` that it will not change.
-    `boot` is "" (nothing authenticated seen), same, or new. Ages are in seconds; `same_boot_s` is that of the shot
-    when the same boot was last seen.
+    `boot` is "" (nothing authenticated seen), same, new, or crash-kernel. Ages are in seconds; `same_boot_s` is that of
+    the shot when the same boot was last seen. `shot` is what was sent, in words. `phase` is as in
+    trigger/watch/phases.py; `cause` is why its witnesses say that there will be no dump; `percent` makedumpfile's.
+    `console` is open, lost, unavailable or none, and `last` the last thing that was seen, in words of ours.
+    `own_disk`: the target is the host's own disk. `record` is why the last preflight expected no dump.
     """
 
     outcome: str
@@ -34,6 +48,14 @@ class Seen(NamedTuple):
     timed_out: bool = False
     detached: bool = False
     until: str = "verified"
+    shot: str = "NMI"
+    phase: str = "fired"
+    cause: str = ""
+    percent: float | None = None
+    console: str = "none"
+    last: str = ""
+    own_disk: bool = False
+    record: tuple[str, ...] = ()
 
 
 def decide(host: str, seen: Seen) -> Finished | None:
@@ -45,13 +67,31 @@ def decide(host: str, seen: Seen) -> Finished | None:
     return None
 
 
+def safety(seen: Seen) -> tuple[str, str]:
+    """Return whether a power cycle is safe now (yes, no, unknown), and why."""
+    if seen.dump == "verified":
+        return "yes", "the dump is complete at its target"
+    if seen.dump == "writing":
+        return "no", "a dump is being written"
+    if seen.boot == "new":
+        return "yes", "the host has booted anew"
+    if seen.boot == "crash-kernel":
+        return "no", "its crash kernel is running"
+    if seen.phase in _DUMPING:
+        return "no", f"{seen.last or 'its crash kernel was seen'}, and nothing proves that it has stopped"
+    if seen.phase == "failed":
+        return "unknown", "only the console says that no dump will come, and that is no proof"
+    return "unknown", "nothing proves that no dump is being written"
+
+
 def _verified(host: str, seen: Seen) -> Finished | None:
     if seen.dump != "verified":
         return None
+    back = "The host is back." if seen.boot == "new" else "The host was not seen to be back yet."
     return Finished(
         exit_code=0,
         sent="yes",
-        text=f"A complete dump of {host} has landed: {seen.dump_path}.",
+        text=f"A complete dump of {host} has landed: {seen.dump_path}. {_sent(host, seen)}. {back}",
         dump=seen.dump_path,
         safe_to_power_cycle="yes",
         safe_reason="the dump is complete at its target",
@@ -65,11 +105,10 @@ def _answered(host: str, seen: Seen) -> Finished | None:
     if seen.until != "accepted":
         return None
     accepted = seen.outcome == "accepted"
-    what = "was accepted by its controller" if accepted else "was not answered, and may have been delivered"
     return Finished(
         exit_code=0 if accepted else 7,
         sent="yes" if accepted else "maybe",
-        text=f"The NMI for {host} {what}; nothing else was waited for.",
+        text=f"{_sent(host, seen)}; nothing else was waited for. An answer proves nothing: the dump does.",
         safe_to_power_cycle="no" if accepted else "unknown",
         safe_reason="a dump may be being written",
         next=f"trigger wait {host}",
@@ -78,10 +117,10 @@ def _answered(host: str, seen: Seen) -> Finished | None:
 
 def _reached(host: str, seen: Seen) -> Finished | None:
     """`--until crashed` and `--until landed`."""
-    crashed = seen.boot == "new" or (seen.dump_ours and seen.dump in ("writing", "landed"))
+    crashed = seen.boot in ("new", "crash-kernel") or (seen.dump_ours and seen.dump in ("writing", "landed"))
     if seen.until == "crashed" and crashed:
-        evidence = "it runs a new boot" if seen.boot == "new" else "a dump appeared at its target"
-        text, safe = f"{host} has crashed: {evidence}.", "no"
+        booted = {"new": "it runs a new boot", "crash-kernel": "it runs its crash kernel"}
+        text, safe = f"{host} has crashed: {booted.get(seen.boot, 'a dump appeared at its target')}.", "no"
     elif seen.until == "landed" and seen.dump == "landed":
         text = f"A dump of {host} has landed: {seen.dump_path}; whether it is of this crash was not asked."
         safe = "unknown"
@@ -90,7 +129,7 @@ def _reached(host: str, seen: Seen) -> Finished | None:
     return Finished(
         exit_code=0,
         sent="yes",
-        text=text,
+        text=f"{text} {_sent(host, seen)}.",
         dump=seen.dump_path,
         safe_to_power_cycle=safe,
         safe_reason="the dump is not proved to be complete",
@@ -99,15 +138,14 @@ def _reached(host: str, seen: Seen) -> Finished | None:
 
 
 def _no_crash(host: str, seen: Seen) -> Finished | None:
-    if seen.boot != "same" or seen.same_boot_s < SAME_BOOT_PROOF_S:
+    said = seen.phase in ("ignored", "denied")
+    if seen.boot != "same" or seen.same_boot_s < (IGNORED_PROOF_S if said else SAME_BOOT_PROOF_S):
         return None
-    said = "accepted the NMI" if seen.outcome == "accepted" else "did not answer"
     return Finished(
         8,
         "maybe" if seen.outcome == "unknown" else "yes",
-        f"The controller of {host} {said}, and {seen.same_boot_s:.0f} s later the host still runs the kernel that"
-        " it ran before: the shot had no effect. The likeliest cause: kernel.unknown_nmi_panic is 0, so that the"
-        " kernel ignores NMIs (its log then says 'Dazed and confused').",
+        f"{_sent(host, seen)}, and {seen.same_boot_s:.0f} s later the host still runs the kernel that it ran before:"
+        f" the shot had no effect. {_why_no_crash(seen)}",
         "",
         "yes",
         "no crash, so no dump is being written",
@@ -116,19 +154,39 @@ def _no_crash(host: str, seen: Seen) -> Finished | None:
     )
 
 
+def _why_no_crash(seen: Seen) -> str:
+    if seen.phase == "denied":
+        return "Its console says why: this SysRq operation is disabled (kernel.sysrq)."
+    if seen.phase == "ignored":
+        return (
+            "Its console says why: the kernel ignored the NMI ('Dazed and confused'), because kernel.unknown_nmi_panic,"
+            " or the setting for this NMI's reason, is 0."
+        )
+    if "SysRq" in seen.shot:
+        return "The likeliest cause: the BREAK did not reach the kernel, or kernel.sysrq forbids c."
+    return (
+        "The likeliest cause: kernel.unknown_nmi_panic is 0, so that the kernel ignores NMIs (its log then says 'Dazed"
+        " and confused')."
+    )
+
+
 def _no_dump(host: str, seen: Seen) -> Finished | None:
     if seen.boot != "new":
         return None
+    grace = NO_DUMP_GRACE_S
+    if seen.cause:
+        grace = NO_DUMP_SAID_S if seen.own_disk else NO_DUMP_SAID_ELSEWHERE_S
     if seen.dump in ("incomplete", "failed") and seen.dump_final:
         what = f"the dump at {seen.dump_path or 'its target'} is not complete ({seen.dump_text or seen.dump})"
-    elif seen.dump == "waiting" and seen.since_back_s >= NO_DUMP_GRACE_S:
-        what = f"no new dump is at its target {NO_DUMP_GRACE_S:.0f} s after it came back"
+    elif seen.dump == "waiting" and seen.since_back_s >= grace:
+        what = f"no new dump is at its target {seen.since_back_s:.0f} s after it came back"
     else:
         return None
     return Finished(
         9,
         "yes",
-        f"{host} has booted anew since the shot, and {what}. No complete dump will come.",
+        f"{_sent(host, seen)}. The host has booted anew since, and {what}. No complete dump will come."
+        f" {_why_no_dump(seen)}",
         seen.dump_path,
         "yes",
         "the host runs again and writes no dump",
@@ -137,53 +195,99 @@ def _no_dump(host: str, seen: Seen) -> Finished | None:
     )
 
 
+def _why_no_dump(seen: Seen) -> str:
+    if seen.cause:
+        return f"By its console the cause is: {seen.cause}.{_recorded(seen)}"
+    if seen.record:
+        return f"The last preflight expected as much: {'; '.join(seen.record)}."
+    if seen.console == "open":
+        return "Its console did not say why."
+    return "Nobody heard its console, so the cause is not known; a stalled or full target and a watchdog are common."
+
+
+def _recorded(seen: Seen) -> str:
+    return f" The last preflight said: {'; '.join(seen.record)}." if seen.record else ""
+
+
 def _unverifiable(host: str, seen: Seen) -> Finished | None:
     """A dump that has landed while its host is back will not say more about itself by waiting."""
     if seen.dump != "landed" or seen.boot != "new" or seen.since_back_s < NO_DUMP_GRACE_S:
         return None
-    return _pending(host, seen, f"the dump that landed cannot be proved to be of this crash: {seen.dump_text}.")
+    return _pending(host, seen, f"The dump that landed cannot be proved to be of this crash: {seen.dump_text}.")
 
 
 def _detached(host: str, seen: Seen) -> Finished | None:
     if not seen.detached:
         return None
-    return _pending(host, seen, "watching was stopped.")
+    return _pending(host, seen, f"Watching {host} was stopped; the shot cannot be taken back.")
 
 
 def _timed_out(host: str, seen: Seen) -> Finished | None:
     if not seen.timed_out:
         return None
-    nothing_seen = seen.dump in ("waiting", "unreadable") and not seen.boot
+    nothing_seen = seen.dump in ("waiting", "unreadable", "timed out") and not seen.boot and seen.phase == "fired"
     if seen.outcome == "unknown" and nothing_seen:
         return Finished(
             7,
             "maybe",
-            f"The NMI left for {host}, was not answered, and nothing was seen until the deadline: neither a dump nor"
-            " a new boot. It may have been delivered, and a dump may still be being written.",
+            f"{_sent(host, seen)}, and nothing was seen until the deadline: neither a dump nor a new boot"
+            f"{_heard(seen)}. It may have been delivered, and a dump may still be being written. Do not power-cycle"
+            f" {host} before it is known.",
             "",
             "unknown",
             "a dump may be being written without anybody seeing it",
             f"trigger wait {host}",
         )
-    return _pending(host, seen, "the deadline has passed.")
+    return _pending(host, seen, f"The deadline has passed for {host}.")
 
 
 def _pending(host: str, seen: Seen, why: str) -> Finished:
-    what = {
-        "writing": f"A dump is being written at {seen.dump_path}",
-        "landed": f"A dump has landed at {seen.dump_path} and is not verified yet",
-        "incomplete": f"What is at {seen.dump_path} is not complete ({seen.dump_text})",
-        "unreadable": f"The target cannot be read from here ({seen.dump_text})",
-    }.get(seen.dump, "No dump has been seen yet")
-    sent = "yes" if seen.outcome == "accepted" else "maybe"
-    unsafe = seen.boot != "new"
-    warning = f" Do not power-cycle {host}: that would destroy a dump that is being written." if unsafe else ""
+    safe, reason = safety(seen)
+    unsafe = "" if safe == "yes" else f" Do not power-cycle {host}: that would destroy a dump that is being written."
+    if seen.phase == "failed" and seen.boot != "new" and seen.dump != "writing":
+        unsafe = f" If you believe the console, nothing is lost by a power cycle of {host}; nothing proves it."
     return Finished(
         10,
-        sent,
-        f"{host}: {why} {what}.{warning}",
+        "yes" if seen.outcome == "accepted" else "maybe",
+        f"{why} {_sent(host, seen)}. {_dump_words(seen)}{_boot_words(seen)}{_console_words(seen)}{unsafe}",
         seen.dump_path,
-        "unknown" if unsafe else "yes",
-        "nothing proves that no dump is being written" if unsafe else "the host has booted anew",
+        safe,
+        reason,
         f"trigger wait {host}",
     )
+
+
+def _sent(host: str, seen: Seen) -> str:
+    if seen.outcome == "accepted":
+        return f"The {seen.shot} for {host} was accepted by its controller"
+    return f"The {seen.shot} for {host} left, was not answered, and may have been delivered"
+
+
+def _dump_words(seen: Seen) -> str:
+    return {
+        "writing": f"A dump is being written at {seen.dump_path}.",
+        "landed": f"A dump has landed at {seen.dump_path} and is not verified yet.",
+        "incomplete": f"What is at {seen.dump_path} is not complete ({seen.dump_text}).",
+        "unreadable": f"The target cannot be read from here ({seen.dump_text}).",
+    }.get(seen.dump, "No dump has been seen yet.")
+
+
+def _boot_words(seen: Seen) -> str:
+    return {
+        "same": " The host still runs the boot of before.",
+        "new": " The host has booted anew.",
+        "crash-kernel": " Its crash kernel answers.",
+    }.get(seen.boot, " The host itself has not answered since.")
+
+
+def _console_words(seen: Seen) -> str:
+    if seen.phase == "failed" and seen.cause:
+        return f" Its console says that no dump will come: {seen.cause}."
+    if seen.last:
+        percent = f" ({seen.percent:.0f} % of the dump)" if seen.percent is not None else ""
+        return f" Last seen: {seen.last}{percent}."
+    return " Its console was open and said nothing that is known." if seen.console == "open" else ""
+
+
+def _heard(seen: Seen) -> str:
+    return ", and its open console said nothing" if seen.console == "open" else ""

@@ -81,7 +81,7 @@ def test_a_dump_still_being_written_at_the_deadline_is_pending(bench: Benches) -
     b = bench(dump_seconds=60.0)
     result = b.nmi("--deadline", "4s")
     assert result.code == 10, result.err
-    assert result.event("Finished")["safe_to_power_cycle"] == "unknown"
+    assert result.event("Finished")["safe_to_power_cycle"] == "no"
     assert "Do not power-cycle" in result.err
 
 

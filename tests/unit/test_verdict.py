@@ -25,7 +25,7 @@ from trigger.verdict import NO_DUMP_GRACE_S, SAME_BOOT_PROOF_S, Seen, decide
         (Seen("unknown", detached=True), 10, "maybe", "unknown", False),
         (Seen("accepted", timed_out=True), 10, "yes", "unknown", False),
         (Seen("unknown", timed_out=True), 7, "maybe", "unknown", False),
-        (Seen("unknown", timed_out=True, dump="writing"), 10, "maybe", "unknown", False),
+        (Seen("unknown", timed_out=True, dump="writing"), 10, "maybe", "no", False),
         (Seen("accepted", timed_out=True, dump="unreadable", boot="new"), 10, "yes", "yes", False),
         (Seen("accepted", timed_out=True, dump="incomplete"), 10, "yes", "unknown", False),
     ],

@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trigger.clock import Clock, Deadline
 from trigger.errors import ConfigError, ConsoleBusy, GuardRefused, LoginFailed, TriggerError
-from trigger.events import Guarded
 from trigger.text import harmless, without_secrets
 
 if TYPE_CHECKING:
     from trigger.console_opening import Opener
     from trigger.driver import Console
     from trigger.recording import Recording
-    from trigger.run import Run
-    from trigger.shot import Opened
     from trigger.watch.console_text import Reader, Sighting
 
 WAIT_S = 1.0  # the longest that a fire waits for its console
@@ -53,8 +50,8 @@ class ConsoleNews(NamedTuple):
 class ConsoleWatch:
     """One console of one run. `start`, `ready`, `fired`, `adopt` and `close` are for the main thread."""
 
-    def __init__(self, opener: Opener | None, record: Callable[[], Recording], clock: Clock) -> None:
-        """`opener` may be None when the console will be handed over (`adopt`); `record` makes the recording."""
+    def __init__(self, opener: Opener, record: Callable[[], Recording], clock: Clock) -> None:
+        """`record` makes the recording, once the console is open."""
         self._opener, self._record, self._clock = opener, record, clock
         self._recording: Recording | None = None
         self._news: queue.SimpleQueue[ConsoleNews] = queue.SimpleQueue()
@@ -65,12 +62,13 @@ class ConsoleWatch:
         self._problem = ""
         self._dumping = ""
         self._attached_at = 0.0
+        self.state = "unavailable"  # or open, or lost
 
     # --- for the main thread -------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to open the console; returns at once. A second start does nothing."""
-        if self._thread is None and self._opener is not None:
+        if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="console", daemon=True)
             self._thread.start()
 
@@ -91,6 +89,7 @@ class ConsoleWatch:
     def adopt(self, console: Console, recording: Recording | None, said: bytes, close: Callable[[], None]) -> None:
         """Go on with a console that somebody else opened and fired by; `said` is what came of that."""
         self._console, self._recording, self._give_back = console, recording, close
+        self.state = "open"
         self._fired.set()
         self._settled.set()
         self._thread = threading.Thread(target=self._run, args=(said,), name="console", daemon=True)
@@ -144,8 +143,6 @@ class ConsoleWatch:
 
     def _open(self, tries: int) -> float | None:
         """Open the console; return how long to wait before the next try, None when it is open."""
-        if self._opener is None:
-            return 3600.0  # it was handed over, and is lost: nobody knows how to open it again
         try:
             self._console = self._opener.open()
         except TriggerError as error:
@@ -201,8 +198,7 @@ class ConsoleWatch:
         text = f"the console was lost ({harmless(without_secrets(why)) or 'no reason given'})"
         if self._recording is not None:
             self._recording.note(text)
-        again = "; it is opened again, nothing is sent" if self._opener is not None else ""
-        self._tell("lost", f"{text}{again}")
+        self._tell("lost", f"{text}; it is opened again, nothing is sent")
         self._give_up()
 
     def _give_up(self) -> None:
@@ -212,6 +208,7 @@ class ConsoleWatch:
         give_back()
 
     def _tell(self, state: str, text: str) -> None:
+        self.state = state
         self._news.put(ConsoleNews(state, text))
 
 
@@ -222,31 +219,3 @@ def _pause(error: TriggerError, tries: int) -> float:
     if isinstance(error, ConsoleBusy):
         return _BUSY_PAUSE_S
     return _PAUSES_S[min(tries, len(_PAUSES_S) - 1)]
-
-
-def listening(watch: ConsoleWatch) -> Callable[[Opened, Run], tuple[str, ...]]:
-    """Return what a shot does between the guard's word and the fire (Surroundings.before_firing): open the console.
-
-    The function raises GuardRefused (rule `dump-in-progress`) when the console shows a crash kernel at work. A crash by
-    SysRq has opened the console already, and hands it over afterwards.
-    """
-
-    def before_firing(opened: Opened, run: Run) -> tuple[str, ...]:
-        hand_over = getattr(opened.driver, "hand_over", None)
-        if hand_over is not None:
-            hand_over(watch.adopt)
-            return ()
-        watch.start()
-        problem = watch.ready()
-        dumping = watch.dump_in_progress()
-        if dumping:
-            host = run.journal.host
-            message = f"A dump of {host} seems to be being written: {dumping}. A shot would destroy it."
-            run.emit(Guarded(False, "dump-in-progress", message))
-            raise GuardRefused(
-                f"{message} Nothing was sent.", rule="dump-in-progress", next_step=f"Wait for it: trigger wait {host}"
-            )
-        watch.fired()
-        return (problem,) if problem else ()
-
-    return before_firing

@@ -11,13 +11,14 @@ from trigger.known import Known
 
 if TYPE_CHECKING:
     from trigger.post.landing import Baseline
+    from trigger.watch.console import ConsoleWatch
 
 
 class Watched(NamedTuple):
     """One shot. `outcome` is accepted or unknown; times are seconds since the epoch; `until` as in the options.
 
     `baseline` is what lay at the target before the shot, None when nobody could look. `dump_stores` maps what
-    hosts write to how it is read from here.
+    hosts write to how it is read from here. `shot` is what was sent, in words. `console` is being listened to.
     """
 
     host: Host
@@ -29,3 +30,5 @@ class Watched(NamedTuple):
     until: str = "verified"
     baseline: Baseline | None = None
     dump_stores: Mapping[str, str] = MappingProxyType({})
+    shot: str = "NMI"
+    console: ConsoleWatch | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from trigger.text import harmless
 from trigger.watch.console_text import plain
@@ -17,9 +18,16 @@ _LINE_CHARACTERS = 300
 _PASSWORD = re.compile(r"(://[^\s/:@]{0,64}:)[^\s/@]{1,128}@")
 
 
+class Mark(NamedTuple):
+    """What the watch recognised: the pattern's name, and the phase that it stands for."""
+
+    word: str
+    phase: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ExcerptLine:
-    """One line: seconds since the recording began, its text (harmless), and what the watch recognised in it.
+    """One line: seconds since the recording began, its text (harmless), and what the watch recognised in it, if it did.
 
     `gap` says that lines before this one were left out.
     """
@@ -27,6 +35,7 @@ class ExcerptLine:
     after_s: float
     text: str
     mark: str = ""
+    phase: str = ""
     gap: bool = False
 
 
@@ -38,7 +47,7 @@ class _Line:
     text: str
 
 
-def excerpt(cast: Iterable[bytes], marks: Mapping[int, str]) -> tuple[ExcerptLine, ...]:
+def excerpt(cast: Iterable[bytes], marks: Mapping[int, Mark]) -> tuple[ExcerptLine, ...]:
     """Return the lines around `marks` (the console's bytes before a line -> what it is), or the last lines.
 
     `cast` are the lines of console.cast (asciicast v2). Lines that are no JSON are passed over.
@@ -53,6 +62,11 @@ def excerpt(cast: Iterable[bytes], marks: Mapping[int, str]) -> tuple[ExcerptLin
         elif any(line.end > begin and line.begin < end for begin, end in windows):
             kept.append(line)
     return _shown(kept, marks)
+
+
+def masked(text: str) -> str:
+    """Return `text` without passwords in URLs: dump savers print where they save to."""
+    return _PASSWORD.sub(r"\1***@", text)
 
 
 def _events(cast: Iterable[bytes]) -> Iterator[tuple[float, str]]:
@@ -87,17 +101,17 @@ def _size(text: str) -> int:
     return len(text.encode()) - 2 * text.count("�")
 
 
-def _shown(kept: list[_Line], marks: Mapping[int, str]) -> tuple[ExcerptLine, ...]:
+def _shown(kept: list[_Line], marks: Mapping[int, Mark]) -> tuple[ExcerptLine, ...]:
     found: list[ExcerptLine] = []
     end = kept[0].begin if kept else 0
     gap = bool(kept and kept[0].begin > 0)
     for line in kept:
         gap |= line.begin > end
         end = line.end
-        mark = next((word for offset, word in marks.items() if line.begin <= offset < line.end), "")
-        text = _PASSWORD.sub(r"\1***@", harmless(plain(line.text.encode()), limit=_LINE_CHARACTERS))
-        if text.strip() or mark:
-            found.append(ExcerptLine(round(line.after_s, 3), text, mark, gap))
+        mark = next((mark for offset, mark in marks.items() if line.begin <= offset < line.end), Mark(""))
+        text = masked(harmless(plain(line.text.strip("\r\n").encode()), limit=_LINE_CHARACTERS))
+        if text.strip():
+            found.append(ExcerptLine(round(line.after_s, 3), text, *mark, gap))
             gap = False
     return _thinned(found)
 
@@ -110,7 +124,6 @@ def _thinned(lines: list[ExcerptLine]) -> tuple[ExcerptLine, ...]:
     nearest = sorted(range(len(lines)), key=lambda number: min(abs(number - mark) for mark in marked))
     chosen = sorted(nearest[:MAX_LINES])
     return tuple(
-        ExcerptLine(line.after_s, line.text, line.mark, line.gap or previous != number - 1)
+        replace(lines[number], gap=lines[number].gap or previous != number - 1)
         for previous, number in zip([-1, *chosen], chosen, strict=False)
-        for line in (lines[number],)
     )

@@ -44,8 +44,13 @@ MEANINGS: dict[int, Meaning] = {
 }
 
 
-def meaning(code: int | None) -> Meaning:
-    """Return what `code` means; None is a run that has not finished, anything else unknown a killed program."""
+def meaning(code: int | None, *, sent: bool = True) -> Meaning:
+    """Return what `code` means; None is a run that has no end, anything else unknown a killed program.
+
+    `sent` says whether a run without an end may have delivered something.
+    """
+    if code is None and not sent:
+        return Meaning("nothing was sent", (NOTHING_SENT,))
     if code is None:
         return Meaning("not finished", (NEVER, "`trigger wait HOST` goes on watching."))
     return MEANINGS.get(code, Meaning("killed", (NEVER, "`trigger history HOST` says whether something was sent.")))

@@ -14,9 +14,9 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
-from trigger.console_excerpt import ExcerptLine, excerpt
+from trigger.console_excerpt import ExcerptLine, Mark, excerpt, masked
 from trigger.events import DumpFound, Event, Finished, Fired, Firing, Guarded, Observed, Planned, Probed
-from trigger.exit_codes import meaning
+from trigger.exit_codes import Meaning, meaning
 from trigger.journal import Line
 from trigger.run_files import CAST, FIRST_LOOK, LOG_AFTER, LOG_BEFORE, NOTES, PREFLIGHT, RunFiles
 from trigger.text import harmless
@@ -26,6 +26,7 @@ PHASES = (
 )  # fmt: skip
 # What a target says of its dump, as a phase, for a run whose console says nothing.
 _DUMP_PHASES = {"writing": "saving", "landed": "saved", "verified": "saved", "incomplete": "failed", "failed": "failed"}
+_PROGRESS = ("progress", "raw-progress", "preparing")  # said again and again: no marks of the excerpt
 GAP_S = 20.0  # so long nothing was seen: worth a mark
 _CAST_BYTES = 80 * 1024 * 1024
 
@@ -112,11 +113,21 @@ class Report:
         return None if self.finished is None else self.finished.exit_code
 
     @property
+    def sent(self) -> bool:
+        """Whether something was, or may have been, delivered."""
+        return self.firing is not None and not (self.fired is not None and self.fired.outcome == "refused")
+
+    @property
+    def meaning(self) -> Meaning:
+        """What the exit code means, and what to do on it."""
+        return meaning(self.exit_code, sent=self.sent)
+
+    @property
     def title(self) -> str:
         """The verdict in a few words."""
         if self.finished is not None and self.finished.exit_code == 0 and not self.finished.dump:
             return "what was asked for has happened"
-        return meaning(self.exit_code).title
+        return self.meaning.title
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON."""
@@ -124,7 +135,7 @@ class Report:
         kept = {name: getattr(self, name)._asdict() if getattr(self, name) is not None else None for name in events}
         whole = {name: _plain(getattr(self, name)) for name in self.__slots__ if name not in (*events, "beside")}
         beside = self.beside
-        words = {"exit_code": self.exit_code, "title": self.title, "steps": list(meaning(self.exit_code).steps)}
+        words = {"exit_code": self.exit_code, "title": self.title, "steps": list(self.meaning.steps)}
         files = {"notes": list(beside.notes), "files": dict(beside.sizes), "folder": beside.folder}
         return {**whole, **kept, **words, "preflight": beside.record, "first_look": beside.first_look, **files}
 
@@ -161,7 +172,11 @@ def fold(journal: Sequence[Line], run: str, beside: Beside | None = None) -> Rep
     moments = tuple(moment for line in lines if (moment := _moment(line)) is not None)
     end = max(line.time for line in lines)
     dumps = [event for event in events if isinstance(event, DumpFound)]
-    marks = {m.offset: m.pattern or m.phase for m in moments if m.source == "console" and m.offset is not None}
+    marks = {
+        m.offset: Mark(m.pattern or m.phase, m.phase)
+        for m in moments
+        if m.source == "console" and m.offset is not None and m.pattern not in _PROGRESS
+    }
     new_log, problem = _new_log(beside)
     return Report(
         run=run,
@@ -196,10 +211,11 @@ def _moment(line: Line) -> Moment | None:
     event = line.event
     if event is None:
         return None
-    text = sentence(event)
+    text = masked(sentence(event))
     match event:
         case Observed():
-            return Moment(line.time, event.source, event.text, event.grade, event.phase, event.pattern, event.offset)
+            said = masked(event.text)
+            return Moment(line.time, event.source, said, event.grade, event.phase, event.pattern, event.offset)
         case DumpFound():
             grade = "proof" if event.state == "verified" else "strong" if event.path else "weak"
             return Moment(line.time, "target", text.removeprefix("dump: "), grade, _DUMP_PHASES.get(event.state, ""))

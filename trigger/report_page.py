@@ -7,7 +7,7 @@ import hashlib
 from importlib import resources
 
 from trigger.report import Report
-from trigger.report_text import console_lines, sections, utc
+from trigger.report_text import sections, utc
 from trigger.text import harmless
 from trigger.timeline import drawing
 
@@ -32,16 +32,22 @@ def as_page(report: Report) -> str:
         safe=_safe(report),
         parts=parts,
         rest=[parts[key] for key in ("done", "before", "log", "preflight", "kept") if key in parts],
-        console=[{"text": line, "marked": "  >> " in line[:14]} for line in console_lines(report)],
+        console=[{"line": line, "kind": _mark(line.phase) if line.mark else ""} for line in report.console],
         picture=drawing(report),
         style=Markup(style),  # noqa: S704  our own file
         style_hash=Markup(f"sha256-{digest}"),  # noqa: S704
     )
 
 
+def _mark(phase: str) -> str:
+    return "alarm" if phase in ("panicked", "failed", "ignored", "denied") else "sign"
+
+
 def _kind(report: Report) -> str:
     """Return how the verdict is coloured: good, bad, open, or quiet where nothing was sent."""
     code = report.exit_code
+    if code is None and not report.sent:
+        return "quiet"
     if code == 0:
         return "good"
     return "bad" if code in (8, 9) else "quiet" if code is not None and code < 7 else "open"
@@ -49,6 +55,8 @@ def _kind(report: Report) -> str:
 
 def _safe(report: Report) -> dict[str, str]:
     end = report.finished
+    if end is None and not report.sent:
+        return {"kind": "", "text": "Nothing was sent", "reason": ""}
     said = end.safe_to_power_cycle if end is not None else "unknown"
     words = {"yes": "Safe to power-cycle", "no": "Do not power-cycle"}
     kind = {"yes": "good", "no": "bad"}.get(said, "open")

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trigger.exit_codes import meaning
 from trigger.record import age_text
 from trigger.report import Report
 from trigger.text import harmless
@@ -74,8 +73,9 @@ def as_markdown(report: Report) -> str:
 
 def next_steps(report: Report) -> tuple[str, ...]:
     """Return what to do now: what the run itself said first."""
-    said = report.finished.next if report.finished else f"trigger wait {report.host}"
-    steps = [step.replace("HOST", report.host) for step in meaning(report.exit_code).steps]
+    otherwise = f"trigger wait {report.host}" if report.sent else ""
+    said = report.finished.next if report.finished else otherwise
+    steps = [step.replace("HOST", report.host) for step in report.meaning.steps]
     return tuple(harmless(step) for step in (*([f"`{said}`"] if said else []), *steps))
 
 
@@ -95,6 +95,9 @@ def _rows(*pairs: tuple[str, object]) -> tuple[tuple[str, str], ...]:
 
 def _verdict(report: Report) -> Section:
     end = report.finished
+    if end is None and not report.sent:
+        why = report.guarded.message if report.guarded else ""
+        return Section("verdict", "Verdict", _rows(("says", why or "Nothing was sent."), ("sent", "no")))
     if end is None:
         text = "This run has no end in the journal: it goes on, or its program was killed."
         return Section("verdict", "Verdict", _rows(("says", text), ("safe to power-cycle", "unknown")))

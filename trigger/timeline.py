@@ -45,6 +45,7 @@ def drawing(report: Report) -> dict[str, Any]:
         "phases": phases,
         "lanes": lanes,
         "gaps": gaps,
+        "longest": sorted(gaps, key=lambda gap: -gap["width"])[:3],
         "fired": fired,
         "ticks": _ticks(report, total),
     }

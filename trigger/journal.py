@@ -132,7 +132,7 @@ class Journal:
         """Write and sync in a thread, since nothing else ends the wait for a disk that hangs."""
         if self._busy():
             raise OSError(errno.ETIMEDOUT, "the disk has not confirmed the line before")
-        done: list[Line | OSError] = []
+        done: list[Line | BaseException] = []
         self._unsure = None
 
         def work() -> None:
@@ -141,7 +141,7 @@ class Journal:
                 os.fsync(self._file)
                 self._sync_folder()
                 done.append(line)
-            except OSError as error:
+            except BaseException as error:  # raised below, by the thread that waits
                 done.append(error)
             if self._withdrawn is event:
                 self._work = None
@@ -152,7 +152,7 @@ class Journal:
         self._work.join(SYNC_SECONDS)
         if not done:
             raise OSError(errno.ETIMEDOUT, f"the disk did not confirm the line within {SYNC_SECONDS:.0f} s")
-        if isinstance(done[0], OSError):
+        if isinstance(done[0], BaseException):
             raise done[0]
         return done[0]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -11,6 +12,7 @@ from trigger.driver import HasConsole, Identity
 from trigger.errors import ConfigError, DriverError, GuardRefused, TriggerError
 from trigger.fires import open_fires_everywhere
 from trigger.guard import judge_open_fires, refusal
+from trigger.history import runs_of
 from trigger.host import Host, Ssh
 from trigger.lock import Locks
 from trigger.plan import lock_keys
@@ -19,14 +21,14 @@ from trigger.preflight.checks import host_findings
 from trigger.preflight.controllers import Asked, Asking, Rehearse, ask, controller_findings, judge_whose
 from trigger.preflight.facts import Facts
 from trigger.preflight.identity import host_identity
-from trigger.preflight.learn import make_record
+from trigger.preflight.learn import dump_targets, make_record
 from trigger.preflight.readings import parse, script
 from trigger.preflight.rehearse import TURN, Rehearsal, of_this_boot, rehearse, why_not
 from trigger.preflight.verdict import READY_ROUTES, Matrix, is_ready, matrix
 from trigger.record import Record, find_record, write_record
 from trigger.recording import Recording
 from trigger.run import new_run_id
-from trigger.state import StateFolder
+from trigger.state import JOURNAL, StateFolder
 
 SCRIPT_S = 45.0
 TRUST_S = 20.0
@@ -79,11 +81,15 @@ def audit(
         problem = ""
     except ConfigError as error:  # a damaged record is replaced, and said
         old, problem = None, error.message
-    facts, login = read_facts(host, asking, read or read_over_ssh)
+    facts, login = read_facts(host, asking, read or read_over_ssh, last_proved(state, host.name))
     expected = host_identity(facts) if facts else (old.identity if old else Identity())
     rehearsing = _rehearsing(host, state, facts, old, asking, read or read_over_ssh) if asking.rehearse else None
     asked = [ask(controller, host, expected, old, asking, rehearsing) for controller in host.controllers]
-    result = judge(host, facts, login, asked, old, asking)
+    more = [login] if login is not None else []
+    if facts is not None and asking.reader is not None:
+        readable = asking.reader.finding(host, dump_targets(facts, asking.dump_stores), facts)
+        more += [readable] if readable is not None else []
+    result = judge(host, facts, more, asked, old, asking)
     written = result.record is not None and bool(result.host_seen or result.controllers_seen)
     if result.record is not None and written:
         write_record(state, result.record)
@@ -129,15 +135,13 @@ def _refuse_open_fires(state: StateFolder, host: Host, asked: Asked, asking: Ask
 def judge(
     host: Host,
     facts: Facts | None,
-    login: Finding | None,
+    more: Sequence[Finding],
     asked: list[Asked],
     old: Record | None,
     asking: Asking,
 ) -> HostResult:
-    """Return the verdicts of what was read. Pure, but for the clock."""
-    findings = controller_findings(asked, host, facts, old, asking)
-    if login is not None:
-        findings.append(login)
+    """Return the verdicts of what was read; `more` was found beside it. Pure, but for the clock."""
+    findings = [*controller_findings(asked, host, facts, old, asking), *more]
     if facts is not None:
         findings += host_findings(facts)
     table = matrix(findings, seen=facts is not None)
@@ -158,7 +162,22 @@ def _state(table: Matrix, host_seen: bool, controllers_seen: int) -> str:
     return "not-ready" if hopeless else "unknown"
 
 
-def read_facts(host: Host, asking: Asking, read: ReadHost) -> tuple[Facts | None, Finding | None]:
+def last_proved(state: StateFolder, host: str) -> str:
+    """Return which dump of the host was last proved complete, in words; "" where the journal has none."""
+    if not state.has(host, JOURNAL):
+        return ""
+    try:
+        runs = runs_of(state, host)
+    except TriggerError:
+        return ""  # a damaged journal is the guard's to refuse
+    proved = [run for run in runs if run.exit_code == 0 and run.dump]
+    if not proved:
+        return ""
+    newest = max(proved, key=lambda run: run.started)
+    return f"{newest.dump}, of {time.strftime('%Y-%m-%d', time.gmtime(newest.started))}"
+
+
+def read_facts(host: Host, asking: Asking, read: ReadHost, proved: str = "") -> tuple[Facts | None, Finding | None]:
     """Run the script on the host; return its facts, and the finding about the login."""
     if host.ssh is None:
         return None, finding(LOGIN, fail("no `ssh:` is configured, so the host itself was not looked at"))
@@ -168,7 +187,7 @@ def read_facts(host: Host, asking: Asking, read: ReadHost) -> tuple[Facts | None
     except TriggerError as error:
         remedy = (f"# {error.next_step}",) if error.next_step else ()
         return None, finding(LOGIN, fail(error.message, *remedy))
-    facts = Facts(readings, asked_at=asked_at, answered_at=asking.clock.time())
+    facts = Facts(readings, asked_at=asked_at, answered_at=asking.clock.time(), proved_dump=proved)
     return facts, finding(LOGIN, good(f"logged in as {'root' if facts.is_root else 'an ordinary user'}"))
 
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from trigger.preflight.check import Check, Judgement, Route, Stage, command, fail, good, unknown, warn
+from trigger.preflight.check import ALL_ROUTES, Check, Judgement, Route, Stage, command, fail, good, unknown, warn
 from trigger.preflight.facts import Facts
+from trigger.preflight.kdump_config import shell_variables
 from trigger.preflight.remedies import set_kernel_option
 
 SOL = (Route.SYSRQ_SOL,)
@@ -147,6 +148,28 @@ def judge_speed(facts: Facts) -> Judgement | None:
     return None
 
 
+# What kdump's configuration may put in place of, or take from, the command line that the crash kernel inherits.
+_CAPTURE_WORDS = {
+    "rhel": ("sysconfig-kdump", "KDUMP_COMMANDLINE", "KDUMP_COMMANDLINE_REMOVE"),
+    "suse": ("sysconfig-kdump", "KDUMP_COMMANDLINE", ""),
+    "debian": ("kdump-tools", "KDUMP_CMDLINE", ""),
+}
+
+
+def judge_capture(facts: Facts) -> Judgement | None:
+    """Say whether the crash kernel will be seen on the serial console: silence there would otherwise worry somebody."""
+    names = _CAPTURE_WORDS.get(facts.distribution.split("-")[0])
+    if names is None or not serial_consoles(facts) or not facts.text(names[0]):
+        return None
+    values, _ = shell_variables(facts.text(names[0]))
+    instead, without = values.get(names[1], ""), values.get(names[2], "") if names[2] else ""
+    if instead and "console=" not in instead:
+        return warn(f"{names[1]} has no console=: the crash kernel says nothing on the serial console")
+    if "console" in without.split():
+        return warn(f"{names[2]} takes console= away: the crash kernel says nothing on the serial console")
+    return good("the crash kernel inherits console=, so its progress is seen on the serial console")
+
+
 CHECKS = (
     Check(
         "console-registered", Stage.PANIC, SOL,
@@ -160,6 +183,11 @@ CHECKS = (
     Check(
         "console-speed", Stage.REMARK, SOL, "The panic message is printed with interrupts off before the dump starts.",
         "Linux kernel/panic.c", judge_speed, decides=False,
+    ),
+    Check(
+        "console-capture", Stage.REMARK, ALL_ROUTES,
+        "A crash kernel that writes its dump in silence looks like one that hangs.",
+        "kdump-utils kdump-lib.sh (prepare_cmdline); kdump(5); kdump-tools(5)", judge_capture, decides=False,
     ),
     Check(
         "console-breaks", Stage.REMARK, SOL, "The driver counts the BREAKs that arrive: proof that one gets through.",

@@ -28,6 +28,7 @@ from trigger.preflight import identity, settings
 from trigger.preflight.check import Check, Finding, Judgement, Route, Stage, fail, finding, good, warn
 from trigger.preflight.facts import Facts
 from trigger.preflight.identity import Claim
+from trigger.preflight.reading import Reader
 from trigger.preflight.rehearse import BREAK, Rehearsal, judge_rehearsal
 from trigger.record import Record, config_hash
 from trigger.registry import load_driver
@@ -64,7 +65,7 @@ class Asking:
     """What the operator allows: certificates never seen before, another attempt of a rejected login.
 
     `dump_stores` is the configuration's: what hosts write to -> where that is read from here. `shared` says whether a
-    UUID stands in the record of another host than the one named.
+    UUID stands in the record of another host than the one named, `reader` tries to read dump targets from here.
     """
 
     answers: Callable[[Controller], Answers]
@@ -74,6 +75,7 @@ class Asking:
     probe_target: bool = False
     rehearse: bool = False
     dump_stores: Mapping[str, str] = field(default_factory=dict)
+    reader: Reader | None = None
     clock: Clock = field(default_factory=SystemClock)
     shared: Callable[[str, str], bool] = lambda uuid, host: False
 

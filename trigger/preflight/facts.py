@@ -81,8 +81,9 @@ class Watchdog:
 
 
 class Facts:
-    """Everything read from one host; `asked_at` and `answered_at` frame the reading on the operator's
-    clock.
+    """Everything read from one host; `asked_at` and `answered_at` frame the reading on the operator's clock.
+
+    `proved_dump` says which dump of this host trigger itself has proved complete, "" where there is none.
     """
 
     def __init__(
@@ -91,8 +92,10 @@ class Facts:
         *,
         asked_at: float | None = None,
         answered_at: float | None = None,
+        proved_dump: str = "",
     ) -> None:
         self.readings = readings
+        self.proved_dump = proved_dump
         self.asked_at = asked_at
         self.answered_at = answered_at
         self._by_name: dict[str, Reading] = {}

@@ -55,12 +55,19 @@ def _why_not_loaded(facts: Facts) -> str:
         if unit is None and facts.has_systemd:
             return f": {name} is not installed"
         if unit is not None and unit.get("Result") not in ("success", None):
-            return f": {name} failed ({unit['Result']}, status {unit.get('ExecMainStatus', '?')})"
+            return f": {name} failed ({unit['Result']}, status {unit.get('ExecMainStatus', '?')}){_last_words(facts)}"
         if unit is not None and unit.get("ActiveState") != "active":
             return f": {name} is {unit.get('ActiveState')} ({unit.get('UnitFileState') or 'no unit file state'})"
     if facts.word("efi.SecureBoot").endswith(" 1") or facts.word("efi.SecureBoot").endswith("1"):
         return "; secure boot is on, so only a signed kernel can be (kexec -s)"
     return ""
+
+
+def _last_words(facts: Facts) -> str:
+    """Return what the service's log ends with, systemd's own lines apart."""
+    systemd = re.compile(r"\S+\.service: |(?:Failed to start|Start(?:ing|ed)|Stopp(?:ing|ed)|Finished|Deactivated) ")
+    said = [line.strip() for line in facts.text("service-log").splitlines() if not systemd.match(line)]
+    return f"; its log ends: {said[-1][:160]}" if said and said[-1] else ""
 
 
 def _load_remedy(facts: Facts) -> tuple[str, ...]:
@@ -103,6 +110,9 @@ def judge_stale(facts: Facts) -> Judgement | None:
     made = _initrd(facts)
     if changed is None:
         return None
+    fstab = facts.files.get("/etc/fstab") if facts.distribution == "rhel" else None
+    if made is not None and fstab is not None and fstab[0] > made[1] and changed[0] <= made[1]:
+        return warn(f"/etc/fstab is newer than {made[0]}: a target that moved is not in there", *reload_kdump(facts))
     if made is not None and changed[0] > made[1]:
         return warn(
             f"{facts.settings.file} is newer than {made[0]}: what it says now is not in force",

@@ -142,7 +142,7 @@ def _rhel_target(kind: str, values: Mapping[str, str], problems: list[str]) -> T
 
 
 def _suse(text: str, *, old: bool) -> KdumpSettings:
-    values, problems = _shell_variables(text)
+    values, problems = shell_variables(text)
     written = values.get("KDUMP_SAVEDIR", "/var/crash")
     targets = []
     for url in written.split() if old else [written]:
@@ -204,7 +204,7 @@ def _suse_target(url: str, values: Mapping[str, str], problems: list[str]) -> Ta
 
 
 def _debian(text: str) -> KdumpSettings:
-    values, problems = _shell_variables(text)
+    values, problems = shell_variables(text)
     directory = values.get("KDUMP_COREDIR") or "/var/crash"
     targets = []
     if values.get("FTP"):
@@ -237,7 +237,7 @@ def _debian(text: str) -> KdumpSettings:
     )
 
 
-def _shell_variables(text: str) -> tuple[dict[str, str], list[str]]:
+def shell_variables(text: str) -> tuple[dict[str, str], list[str]]:
     """Return the assignments of a file of shell variables, the last of each name, and what is not
     understood.
     """

@@ -104,7 +104,7 @@ def _with_host(
         clock_offset_s=clock_offset(facts),
         distribution=facts.distribution,
         os_name=facts.os_release.get("PRETTY_NAME", ""),
-        dump_targets=tuple(_target(target, facts, dump_stores) for target in _targets(facts)),
+        dump_targets=dump_targets(facts, dump_stores),
         sysrq_mask=facts.number("sysctl.sysrq"),
         console=console,
     )
@@ -127,6 +127,11 @@ def build_id(dump: str) -> str:
     size = int.from_bytes(found[1], "little" if order == "little" else "big")
     start = found.start() + 12
     return notes[start : start + size].hex() if 8 <= size <= 64 else ""
+
+
+def dump_targets(facts: Facts, dump_stores: Mapping[str, str]) -> tuple[DumpTarget, ...]:
+    """Return where the host's kdump writes, and how that is read from here."""
+    return tuple(_target(target, facts, dump_stores) for target in _targets(facts))
 
 
 def _targets(facts: Facts) -> Sequence[Target]:

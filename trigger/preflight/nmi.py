@@ -189,6 +189,19 @@ def judge_second_nmi(facts: Facts) -> Judgement | None:
     return good("a second NMI is harmless once the crash kernel runs, and dangerous before")
 
 
+def judge_watchdog(facts: Facts) -> Judgement | None:
+    """Say what the kernel's own watchdog does with a CPU that hangs with its interrupts off."""
+    if not facts.is_x86 or facts.number("sysctl.nmi_watchdog") is None:
+        return None
+    if facts.number("sysctl.nmi_watchdog") != 1:
+        return good("nmi_watchdog is off: a CPU that hangs with its interrupts off is found by nobody but you")
+    if facts.number("sysctl.hardlockup_panic") == 1:
+        return good(
+            "nmi_watchdog and hardlockup_panic are 1: a CPU that hangs with its interrupts off panics by itself"
+        )
+    return good("nmi_watchdog only logs a CPU that hangs with its interrupts off: hardlockup_panic is not 1")
+
+
 _SOURCE = "Linux arch/x86/kernel/nmi.c; Documentation/admin-guide/sysctl/kernel.rst"
 
 CHECKS = (
@@ -213,6 +226,10 @@ CHECKS = (
     Check(
         "nmi-persistence", Stage.PANIC, NMI, "A setting that only holds until the next boot is gone when it matters.",
         "sysctl.d(5)", judge_persistence, decides=False,
+    ),
+    Check(
+        "nmi-watchdog", Stage.REMARK, NMI, "The kernel's own watchdog may panic before anybody presses the button.",
+        "Linux Documentation/admin-guide/lockup-watchdogs.rst", judge_watchdog, decides=False,
     ),
     Check(
         "nmi-stray", Stage.REMARK, NMI, "With the settings on, an NMI that nobody sent crashes the host.",

@@ -67,6 +67,8 @@ filtered() {
 
 machine() {
     run uid id -u
+    # who logged in, when sudo made root of it: that user reads the dumps later
+    run login echo "${SUDO_UID:-$(id -u)}"
     run uname uname -srmn
     run clock date '+%s %z %Z'
     run zone readlink /etc/localtime
@@ -75,7 +77,8 @@ machine() {
     if [ -e /etc/os-release ]; then text os-release /etc/os-release; else text os-release /usr/lib/os-release; fi
     lines /proc/sys/kernel/random/boot_id /proc/uptime /proc/cmdline \
         /sys/class/dmi/id/product_uuid /sys/class/dmi/id/product_serial /sys/class/dmi/id/product_name \
-        /sys/class/dmi/id/sys_vendor /sys/class/dmi/id/board_serial /sys/class/dmi/id/bios_version
+        /sys/class/dmi/id/sys_vendor /sys/class/dmi/id/board_serial /sys/class/dmi/id/bios_version \
+        /sys/class/ipmi/ipmi0/device/bmc/guid
     text model /proc/device-tree/model
     text system-id /proc/device-tree/system-id
     filtered sysinfo '^(Manufacturer|Type|Sequence Code|LPAR Name|VM00 Name):' /proc/sysinfo
@@ -149,6 +152,11 @@ services() {
     done
     run services limit 5 systemctl --no-pager show \
         -p Id,LoadState,ActiveState,SubState,UnitFileState,Result,ExecMainStatus,ActiveEnterTimestampMonotonic "$@"
+    # why it is not loaded, in the service's own words
+    if grep -qsx 0 /sys/kernel/kexec_crash_loaded /sys/kernel/kexec/crash_loaded &&
+        command -v journalctl >/dev/null 2>&1; then
+        run service-log limit 5 journalctl -b -q --no-pager -o cat -n 12 -u kdump -u kdump-early -u kdump-tools
+    fi
     run runtime-watchdog limit 5 systemctl --no-pager show -p RuntimeWatchdogUSec
 }
 
@@ -356,6 +364,8 @@ own_bmc() {
     if [ -e /dev/ipmi0 ] && command -v ipmitool >/dev/null 2>&1; then
         run bmc.guid limit 6 ipmitool mc guid
         run bmc.lan limit 6 ipmitool lan print
+    elif [ -e /dev/ipmi0 ] && command -v bmc-info >/dev/null 2>&1; then
+        run bmc.guid limit 6 bmc-info --get-system-guid
     fi
 }
 

@@ -20,6 +20,7 @@ _SHORT = (
     ("/proc/sys/kernel/", "sysctl."),
     ("/proc/", ""),
     ("/sys/class/dmi/id/", "dmi."),
+    ("/sys/class/ipmi/ipmi0/device/bmc/", "ipmi0."),
     ("/sys/class/watchdog/", "watchdog."),
     ("/sys/class/tty/console/", "console-"),
     ("/sys/module/kernel/parameters/", ""),

@@ -15,6 +15,7 @@ from trigger.preflight.audit import LOGIN, HostResult
 from trigger.preflight.check import ALL_ROUTES, Check, Finding, Verdict
 from trigger.preflight.checks import CHECKS
 from trigger.preflight.learn import finding_key
+from trigger.preflight.reading import READABLE
 from trigger.text import harmless
 
 Row = Mapping[str, Any]
@@ -76,7 +77,7 @@ def _changed(result: HostResult) -> list[dict[str, str]]:
 @cache
 def catalogue() -> Mapping[str, Check]:
     """Return every check by name, the host's and the controllers'."""
-    return {check.name: check for check in (LOGIN, *controllers.CHECKS, *CHECKS)}
+    return {check.name: check for check in (LOGIN, READABLE, *controllers.CHECKS, *CHECKS)}
 
 
 def described(row: Row) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from trigger.preflight.audit_file import AuditFile
 from trigger.preflight.controllers import Asking
 from trigger.preflight.fix_plan import fix_plan
 from trigger.preflight.fleet import Progress, all_of
+from trigger.preflight.reading import Reader
 from trigger.preflight.rows import Row, row_of
 from trigger.preflight.table import summary, table_lines
 from trigger.preflight.uniqueness import Records
@@ -172,6 +173,7 @@ def looker(config: Config, state: StateFolder, wishes: Wishes, clock: Clock, rec
     """Return the function that looks at one host by its name and raises nothing but GuardRefused."""
     dirs, stores = config.record_dirs, config.dump_stores
     _load_before_the_threads()
+    reader = Reader(stores)
     one_at_a_time = threading.Lock()  # a Config is not for several threads
 
     def look(name: str) -> HostResult:
@@ -186,6 +188,7 @@ def looker(config: Config, state: StateFolder, wishes: Wishes, clock: Clock, rec
                 probe_target=wishes.probe_target,
                 rehearse=wishes.rehearse,
                 dump_stores=stores,
+                reader=reader,
                 clock=clock,
                 shared=records.is_shared,
             )

@@ -195,10 +195,7 @@ def judge_space(facts: Facts) -> Judgement | None:
     path, free, least_free = min(rooms, key=lambda room: room[1])
     least, most = needed
     says = f"{path} has {_gib(free)} free; a dump here needs {_gib(least)} to {_gib(most)}"
-    remedy = (
-        command("du -xsk {path}/* | sort -n", path=path),
-        "# move what is no longer needed elsewhere, or enlarge the file system",
-    )
+    remedy = _make_room(path, facts)
     if free < max(least + least_free, _LEAST):
         return fail(says, *remedy)
     if least_free and free < most + least_free:
@@ -206,6 +203,21 @@ def judge_space(facts: Facts) -> Judgement | None:
     if free < most:
         return warn(says, *remedy)
     return good(says)
+
+
+def _make_room(path: str, facts: Facts) -> tuple[str, ...]:
+    """Return what takes the room at `path`: nobody but a person decides what may go, so the commands are remarks."""
+    sizes: dict[str, int] = {}
+    for entry in (entry for folder in facts.folders if folder.path == path for entry in folder.entries):
+        top = entry.name.split("/")[0]
+        sizes[top] = sizes.get(top, 0) + (0 if entry.is_folder else entry.size)
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
+    named = [name for name in largest if sizes[name] >= _LEAST]
+    return (
+        command("du -xsk {path}/* | sort -n", path=path),
+        "# move what is no longer needed elsewhere, or enlarge the file system; what is largest there:",
+        *(f"# {_gib(sizes[name])}: {command('rm -r -- {entry}', entry=f'{path}/{name}')}" for name in named),
+    )
 
 
 def _rooms(facts: Facts) -> list[tuple[str, int, int]]:
@@ -253,6 +265,8 @@ def _way_is_open(entry: Entry, folder: Folder) -> bool:
 
 def judge_last(facts: Facts) -> Judgement | None:
     """Judge whether a dump was ever seen to work on this host."""
+    if facts.proved_dump:
+        return good(f"trigger has proved a dump of this host: {facts.proved_dump}")
     test = facts.word("last-test")
     if test.startswith("success"):
         return good("`kdumpctl test` succeeded here")

@@ -78,7 +78,7 @@ def simulated_result(host: str, name: str, case: Mapping[str, Any], power: Power
     facts = Facts(parse(printed(name, case)), asked_at=1_795_413_870.0, answered_at=1_795_413_872.0)
     probe = Probe(Identity(uuid=facts.word("dmi.product_uuid")), power, learned={"cipher_suite": 17})
     asked = Asked(configured.controllers[0], (Route.NMI, Route.SYSRQ_SOL), probe)
-    return judge(configured, facts, None, [asked], None, asking)
+    return judge(configured, facts, [], [asked], None, asking)
 
 
 def simulated_fleet(count: int) -> Iterator[HostResult]:

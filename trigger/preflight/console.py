@@ -96,6 +96,11 @@ def judge_awake(facts: Facts) -> Judgement | None:
             return warn(
                 f"the receiver of {awake[0]} is awake, but no getty runs there ({getty})", *_getty(facts, awake[0])
             )
+        if _nobody_there(facts, awake[0]):
+            return warn(
+                f"the receiver of {awake[0]} is awake, but nothing holds the port open: no getty runs there",
+                *_getty(facts, awake[0]),
+            )
         return good(f"the receiver of {', '.join(awake)} is awake")
     if any(state is None for state in states.values()):
         return unknown(f"nobody can tell whether {', '.join(consoles)} was ever opened", *_getty(facts, consoles[0]))
@@ -112,6 +117,16 @@ def _awake(facts: Facts, device: str) -> bool | None:
         return True
     port = uarts(facts).get(device)
     return port.awake if port else None
+
+
+def _nobody_there(facts: Facts, device: str) -> bool:
+    """Return whether root saw that no process has this terminal (tty_nr of proc(5): minor 19..8 and 7..0, major)."""
+    number = next((console.number for console in facts.consoles if console.device == device), None)
+    if number is None or not facts.is_root or not facts.was_read("terminals"):
+        return False
+    major, minor = number
+    tty_nr = (minor & 0xFF) | major << 8 | (minor >> 8) << 20
+    return not any(line.split(" ")[0] == str(tty_nr) for line in facts.text("terminals").splitlines())
 
 
 def _getty(facts: Facts, device: str) -> tuple[str, ...]:

@@ -62,11 +62,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class KernelConsole:
-    """A line of /proc/consoles: the device, whether it is enabled (E), and whether it is /dev/console (C)."""
+    """A line of /proc/consoles: the device, whether it is enabled (E), whether it is /dev/console (C), its number."""
 
     device: str
     enabled: bool
     preferred: bool = False
+    number: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +248,11 @@ class Facts:
     @cached_property
     def consoles(self) -> tuple[KernelConsole, ...]:
         """The kernel's registered consoles (/proc/consoles), the preferred one first."""
-        found = re.findall(r"^(\S+)\s+\S+\s+\(([^)]*)\)", self.text("consoles"), re.MULTILINE)
-        return tuple(KernelConsole(device, "E" in flags, "C" in flags) for device, flags in found)
+        pattern = r"^(\S+)\s+\S+\s+\(([^)]*)\)(?:[ \t]+(\d{1,5}):(\d{1,7}))?"
+        return tuple(
+            KernelConsole(device, "E" in flags, "C" in flags, (int(major), int(minor)) if major else None)
+            for device, flags, major, minor in re.findall(pattern, self.text("consoles"), re.MULTILINE)
+        )
 
     @cached_property
     def watchdogs(self) -> tuple[Watchdog, ...]:

@@ -138,6 +138,12 @@ consoles() {
     for driver in serial ttyAMA ttySAC; do
         text "uart.$driver" "/proc/tty/driver/$driver"
     done
+    # which terminals have processes (their device numbers, proc(5)): is there a getty on the serial console?
+    begin terminals
+    limit 5 find /proc -maxdepth 2 -path '/proc/[0-9]*/stat' -exec cat {} + 2>/dev/null |
+        awk '{ name = $0; sub(/^[0-9]+ \(/, "", name); sub(/\) .*/, "", name); sub(/^.*\) /, "")
+               if ($5 > 0 && !seen[$5 " " name]++ && ++lines <= 50) print $5, name }'
+    end $?
     if [ -w /proc/sysrq-trigger ]; then run sysrq-trigger echo yes; fi
 }
 

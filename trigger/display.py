@@ -41,7 +41,8 @@ def sentence(event: Event) -> str:
             return f"{failed.controller}: {failed.error}"
         case Guarded(go=True) as guarded:
             rules = f" (overridden: {', '.join(guarded.overridden)})" if guarded.overridden else ""
-            return f"guard: go{rules}"
+            notes = "".join(f"; note: {warning}" for warning in guarded.warnings[len(guarded.overridden) :])
+            return f"guard: go{rules}{notes}"
         case Guarded() as guarded:
             return f"guard: refused by rule {guarded.rule}"
         case Firing():

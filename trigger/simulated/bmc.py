@@ -188,7 +188,8 @@ class SimulatedBmc(Bmc):  # type: ignore[misc]
         if level < PRIVILEGES[self.switches.nmi_privilege] or self._is_too_high(level):
             session.send_ipmi_response(code=INSUFFICIENT_PRIVILEGE)
             return
-        if self.switches.refuse:
+        of_nmis = self.switches.refuse_first
+        if self.switches.refuse and (kind != "nmi" or not of_nmis or self.counters["nmi"] <= of_nmis):
             session.send_ipmi_response(code=self.switches.refuse)
             return
         if kind != "nmi":
@@ -198,7 +199,7 @@ class SimulatedBmc(Bmc):  # type: ignore[misc]
             session.send_ipmi_response(code=NOT_IN_THIS_STATE)
             return
         self.serversocket.hold = self.switches.nmi_answer_delay
-        if self.switches.nmi == "deliver":
+        if self.switches.nmi == "deliver" and self.counters["nmi"] > self.switches.ignore_first:
             self.counters["delivered"] += 1
             self.on_nmi()
         session.send_ipmi_response()

@@ -29,6 +29,7 @@ class SimulatedHost:
         self.root = directory / "root"
         self.target = self.root / "var/crash"
         self.dump: Path | None = None
+        self.ruined = 0  # NMIs that came while a dump was being written
         self._state = switches.host
         self._changed = changed
         self._crash: asyncio.Task[None] | None = None
@@ -95,6 +96,7 @@ class SimulatedHost:
         if self._state in ("crashed", "dumping"):
             assert self._crash
             self._crash.cancel()
+            self.ruined += 1
             self._state = "stuck"
             self._changed()
         elif self._state in ("hung", "healthy", "dead") and self.switches.crash != "never":

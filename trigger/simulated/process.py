@@ -99,6 +99,7 @@ class MachineProcess:
             "state": self.host.state,
             "boot_id": self.host.boot_id,
             "dump": str(self.host.dump or ""),
+            "ruined": self.host.ruined,
         }
 
     def use(self, switches: Switches) -> None:

@@ -70,6 +70,8 @@ class Switches:
     )
     nmi: str = field(default="deliver", metadata=_about("ignore: answers OK and does nothing"))
     refuse: int = field(default=0, metadata=_about("completion code that refuses chassis control"))
+    refuse_first: int = field(default=0, metadata=_about("`refuse` only this many NMIs; 0: all of them"))
+    ignore_first: int = field(default=0, metadata=_about("this many NMIs are answered OK and do nothing"))
     nmi_answer_delay: float = field(default=0.0, metadata=_about("acts at once, answers the NMI this late"))
 
     # The network between

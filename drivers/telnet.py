@@ -22,7 +22,7 @@ _WRITE_S = 5.0
 _BLOCK = 65536
 _LISTEN_S = 0.3  # how long a server may take to say that the line is in use
 # What console servers print before they hang up (public manuals and logs of Cyclades, Digi, Cisco, Moxa).
-_IN_USE = (b"in use", b"busy", b"already connected", b"connection refused", b"not available")
+IN_USE = (b"in use", b"busy", b"already connected", b"connection refused", b"not available")
 
 
 class TelnetDriver(Driver):
@@ -175,7 +175,7 @@ def _check_not_busy(console: TelnetConsole, where: str, deadline: Deadline) -> N
             said += console.read(deadline)
     except EOFError:
         text = harmless(said.decode("utf-8", "replace").strip(), limit=200)
-        if any(word in said.lower() for word in _IN_USE):
+        if any(word in said.lower() for word in IN_USE):
             raise ConsoleBusy(
                 f"{where}: somebody else has the console: {text}. They were not disturbed.",
                 next_step="Ask them to leave; a telnet port cannot be taken over from here.",

@@ -105,7 +105,7 @@ def reserve(state: StateFolder, limits: Sequence[Limit], host: str, run: str, no
             recent = [fire for fire in _fires(file) if fire[0] > now - HOUR_S]
             for limit in limits:
                 if len(recent) >= limit.fires:
-                    raise _too_many(limit, recent, now)
+                    raise _too_many(limit, recent, now, str(state.path / FIRES))
             line = json.dumps({"time": round(now, 3), "host": host, "run": run}).encode()
             os.write(file, line + b"\n")
             os.fsync(file)
@@ -134,12 +134,16 @@ def _fires(file: int) -> Iterator[tuple[float, str]]:
             yield float("inf"), "?"
 
 
-def _too_many(limit: Limit, recent: Sequence[tuple[float, str]], now: float) -> GuardRefused:
+def _too_many(limit: Limit, recent: Sequence[tuple[float, str]], now: float, file: str) -> GuardRefused:
     import time
 
     hosts = ", ".join(harmless(host) for _, host in recent[-5:])
     free = sorted(moment for moment, _ in recent)[-limit.fires] + HOUR_S
-    when = time.strftime("%H:%M:%S", time.localtime(free)) if free < now + 2 * HOUR_S else "somebody mends the file"
+    when = (
+        time.strftime("%H:%M:%S", time.localtime(free))
+        if free < now + 2 * HOUR_S
+        else f"{file} was mended: a line of it is damaged"
+    )
     return GuardRefused(
         f"The policy allows {limit.fires} fires an hour over all hosts ({limit.where}), and there were"
         f" {len(recent)}: {hosts}. Nothing was sent.",

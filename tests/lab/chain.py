@@ -28,6 +28,8 @@ from tests.lab.processes import Process
 from tests.lab.vm import Machine
 
 Report = Callable[[str], None]
+# How a guest is made ready in the lab's folder: (machine, keys, host name, kernel words, report) -> QEMU's command.
+Boots = Callable[[Machine, ssh.GuestKeys, str, str, Report], list[str]]
 
 DUMP_TARGET = "/var/crash"
 
@@ -38,16 +40,22 @@ _HANG_SECONDS = 60.0
 _DEAD_KERNEL = "---[ end Kernel panic"  # neither kdump nor a reboot follows these words
 _READ_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 
-# A SCHED_FIFO 99 loop on the only CPU, without the 5 % that the kernel keeps for others. It starts a second
-# later so that sshd can still end this very session.
+# A SCHED_FIFO 99 loop on the only CPU, without the 5 % that the kernel keeps for others. It starts when sshd
+# ($PPID of the shell) has ended this very session.
 _HANG = """
-echo -1 > /proc/sys/kernel/sched_rt_runtime_us &&
-setsid sh -c 'sleep 1; exec chrt -f 99 sh -c "while :; do :; done"' </dev/null >/dev/null 2>&1 &
+echo -1 > /proc/sys/kernel/sched_rt_runtime_us || exit
+setsid sh -c "while kill -0 $PPID; do sleep 0.2; done; sleep 0.5; exec chrt -f 99 sh -c 'while :; do :; done'" \\
+    </dev/null >/dev/null 2>&1 &
 """
 
 
 def _say_nothing(_line: str) -> None:
     pass
+
+
+def small_guest(machine: Machine, keys: ssh.GuestKeys, name: str, kernel_words: str, report: Report) -> list[str]:
+    """Make the small guest ready: an initramfs that boots in seconds (guest.py)."""
+    return machine.prepare(guest.build(report), keys, f"lab.hostname={name} {kernel_words}".strip())
 
 
 @dataclass
@@ -74,8 +82,10 @@ class Lab:
         sol: bool = True,
         detached: bool = False,
         report: Report = _say_nothing,
+        boots: Boots = small_guest,
+        patience: float = _BOOT_SECONDS,
     ) -> Self:
-        """Start a guest and its BMC and wait until kdump is loaded and sshd answers.
+        """Start a guest and its BMC and wait until kdump is loaded and sshd answers, `patience` seconds at most.
 
         `kernel_words` go to the kernel command line (guest/rcS lists the lab's own). With `sol=False` the BMC
         leaves the serial console alone, so that a test can open it by telnet. Unless `detached`, everything
@@ -85,13 +95,11 @@ class Lab:
             raise LabError(f"not installed: {' '.join(lacking)}; 'lab.py install' installs them")
         workdir = workdir.resolve()
         _clear(workdir)
-        image = guest.build(report)
         lab, keys = cls._planned(workdir, name, sol)
         lab.report = report
-        words = f"lab.hostname={name} {kernel_words}".strip()
         # QEMU first, until it listens: an ipmi_sim that finds nobody at the serial port tries again only 10 s later,
         # and until then it acknowledges every key and BREAK of a SOL client and drops them (lanserv/sol.c).
-        commands = {"qemu": lab.machine.prepare(image, keys, words), "ipmi_sim": lab.bmc.prepare()}
+        commands = {"qemu": boots(lab.machine, keys, name, kernel_words, report), "ipmi_sim": lab.bmc.prepare()}
         report(f"starting {name}: QEMU and ipmi_sim")
         try:
             for program, command in commands.items():
@@ -99,7 +107,7 @@ class Lab:
                 lab.running.append(processes.start(program, command, log, detached=detached))
                 lab._remember()
                 lab._wait("the serial port", lambda: processes.listens(lab.machine.console_port), _BOOT_SECONDS)
-            lab.wait_until_ready(kdump="lab.kdump=no" not in words)
+            lab.wait_until_ready(kdump="lab.kdump=no" not in kernel_words, timeout=patience)
         except BaseException:
             lab.stop()
             raise

@@ -65,7 +65,7 @@ def build(report: Report) -> GuestImage:
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     report("looking for the guest's kernel and initramfs")
-    with _only_one_builder(cache):
+    with only_one_builder(cache):
         kernel_tree = _kernel_tree(cache, report)
         kernel = next((kernel_tree / "boot").glob("vmlinuz-*"))
         release = kernel.name.removeprefix("vmlinuz-")
@@ -87,7 +87,8 @@ def _forget_old_images(cache: Path) -> None:
 
 
 @contextmanager
-def _only_one_builder(cache: Path) -> Iterator[None]:
+def only_one_builder(cache: Path) -> Iterator[None]:
+    """Wait until nobody else builds in the cache."""
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -110,9 +111,9 @@ def _downloaded_kernel(cache: Path, report: Report) -> Path:
     unpacked = cache / f"unfinished-{package}"
     shutil.rmtree(unpacked, ignore_errors=True)
     unpacked.mkdir()
-    _run(["apt-get", "download", package], cwd=unpacked)
+    run(["apt-get", "download", package], cwd=unpacked)
     deb = next(unpacked.glob("*.deb"))
-    _run(["dpkg", "-x", str(deb), str(unpacked)])
+    run(["dpkg", "-x", str(deb), str(unpacked)])
     deb.unlink()
     unpacked.rename(tree)
     return tree
@@ -180,7 +181,7 @@ def _common_tree(module_tree: Path, modules: Iterable[str], programs: dict[str, 
         "etc/os-release": _text("os-release"),
         "lib/modules/load-order": cpio.file("".join(f"{name}\n" for name in modules).encode()),
     }
-    for applet in _run([_BUSYBOX, "--list"]).split():
+    for applet in run([_BUSYBOX, "--list"]).split():
         tree[f"bin/{applet}"] = cpio.link("/bin/busybox")
     for at_boot in ("sbin/getty", "sbin/reboot"):
         tree[at_boot] = cpio.link("/bin/busybox")
@@ -197,7 +198,7 @@ def _common_tree(module_tree: Path, modules: Iterable[str], programs: dict[str, 
 
 def _libraries(program: str) -> list[str]:
     """Return the shared libraries of a program, the dynamic loader included."""
-    return re.findall(r"(?:=> |^\s+)(/\S+) \(0x", _run(["ldd", program]), re.MULTILINE)
+    return re.findall(r"(?:=> |^\s+)(/\S+) \(0x", run(["ldd", program]), re.MULTILINE)
 
 
 def _script(name: str) -> cpio.Entry:
@@ -208,7 +209,8 @@ def _text(name: str) -> cpio.Entry:
     return cpio.file((_HERE / "guest" / name).read_bytes())
 
 
-def _run(command: list[str], cwd: Path | None = None) -> str:
+def run(command: list[str], cwd: Path | None = None) -> str:
+    """Run a program and return its output; raises LabError with what it said when it fails."""
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(f"{' '.join(command)}: {done.stderr.strip() or f'exit code {done.returncode}'}")

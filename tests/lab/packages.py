@@ -27,6 +27,7 @@ PACKAGES = (
     "openssh-client",
     "util-linux",  # chrt for the guest, setpriv for the lab
     "e2fsprogs",
+    "debootstrap",  # the full Debian guest
 )
 
 
@@ -65,6 +66,20 @@ def update_lists(report: Report) -> None:
     done = _apt("update")
     if done.returncode:
         raise LabError(f"apt-get update failed: {_last_words(done)}")
+
+
+def release_and_mirror() -> tuple[str, str]:
+    """Return the code name of this machine's own Debian, and the address that apt has it from."""
+    wanted = "$(ORIGIN) $(COMPONENT) $(CODENAME) $(REPO_URI)"
+    told = subprocess.run(
+        ["apt-get", "indextargets", "--format", wanted, "Identifier: Packages"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    for line in told.stdout.splitlines():
+        words = line.split()
+        if words[:2] == ["Debian", "main"] and "-" not in words[2]:
+            return words[2], words[3]
+    raise LabError("apt has no Debian main in its sources, so there is nowhere to make a Debian from")
 
 
 def _last_words(done: subprocess.CompletedProcess[str]) -> str:

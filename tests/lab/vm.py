@@ -54,24 +54,28 @@ class Machine:
                         raise LabError(f"QEMU answers {command} with {answer}")
 
     def prepare(self, image: GuestImage, keys: GuestKeys, kernel_words: str) -> list[str]:
-        """Make the disk and the initramfs and return the command that starts QEMU."""
+        """Make the small guest's disk and initramfs and return the command that starts QEMU."""
         disk, initrd = self.workdir / "disk.img", self.workdir / "initrd"
         _make_disk(disk)
         # The kernel unpacks one archive after the other: the guest's own secrets come last.
         initrd.write_bytes(image.initrd.read_bytes() + _secrets(keys))
+        boot = ["-kernel", str(image.kernel), "-initrd", str(initrd)]
+        # The guest can be reached, but can itself reach nothing.
+        return self.command(boot, f"{_KERNEL_WORDS} {kernel_words}", disk, memory_mb=_MEMORY_MB, network="restrict=on")
+
+    def command(self, boot: list[str], kernel_words: str, disk: Path, *, memory_mb: int, network: str) -> list[str]:
+        """Return the command that starts QEMU."""
         command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config"]
         # A small translation cache: with QEMU's own choice, code of the kernel before
         # lingers in it, and each write of the next kernel's decompressor over it is slow: 8 s of CPU now and then.
         # Without rdrand the guest's sshd waits 10 s for random numbers.
-        command += ["-accel", "tcg,tb-size=32", "-cpu", "qemu64,+rdrand", "-m", str(_MEMORY_MB), "-smp", "1"]
+        command += ["-accel", "tcg,tb-size=32", "-cpu", "qemu64,+rdrand", "-m", str(memory_mb), "-smp", "1"]
         command += ["-display", "none", "-rtc", "base=utc", "-uuid", str(self.guid)]
-        command += ["-kernel", str(image.kernel), "-initrd", str(initrd)]
-        command += ["-append", f"{_KERNEL_WORDS} {kernel_words}".strip()]
-        # The guest can be reached, but can itself reach nothing (restrict); the dump survives its reboots,
-        # not the host's (cache=unsafe).
+        command += [*boot, "-append", kernel_words.strip()]
         forward = f"hostfwd=tcp:127.0.0.1:{self.ssh_port}-:22"
-        command += ["-netdev", f"user,id=net0,restrict=on,ipv6=off,{forward}"]
+        command += ["-netdev", f"user,id=net0,{network},ipv6=off,{forward}"]
         command += ["-device", "virtio-net-pci,netdev=net0,romfile="]
+        # The dump survives the guest's reboots, not this machine's (cache=unsafe).
         command += ["-drive", f"file={_quoted(disk)},format=raw,if=virtio,cache=unsafe"]
         command += ["-qmp", f"unix:{_quoted(self.monitor)},server=on,wait=off"]
         return command + self._bmc_and_console()

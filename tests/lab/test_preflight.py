@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.lab.chain import Lab
 
 pytestmark = pytest.mark.lab
 
+STOP_GETTY = "sed -i /getty/d /etc/inittab; kill -HUP 1; killall getty"
 FILL = "set -- $(df -Pk /var/crash | tail -n 1); busybox fallocate -l $(($4 - 1000))k /var/crash/fill"
 
 
@@ -77,13 +79,38 @@ def test_healthy(preflight: Preflight, lab: Lab) -> None:
     assert lab.nmi_count() == 0, "a preflight fires nothing"
 
 
-def test_a_break_is_rehearsed(preflight: Preflight, lab: Lab) -> None:
+def breaks(lab: Lab) -> int:
+    """Return how many BREAKs the guest's serial port has received (serial_core.c, uart_line_info)."""
+    found = re.search(r"^0:.*\bbrk:(\d+)", lab.ssh("cat /proc/tty/driver/serial"), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def test_a_break_is_rehearsed_once_per_boot(preflight: Preflight, lab: Lab) -> None:
+    before = breaks(lab)
+    preflight()
+    assert breaks(lab) == before, "only when asked for"
     row = preflight("--rehearse")
     assert row["verdicts"]["console-break"] == "pass"
+    assert breaks(lab) == before + 1
     record = json.loads(preflight.record.read_text())
     assert record["console"]["device"] == "ttyS0"
     assert record["console"]["proved_at"] is not None
+    made = record["rehearsals"]["ipmi"]
+    assert (made["result"], made["boot_id"]) == ("proved", lab.boot_id())
+    again = preflight("--rehearse")
+    assert "not again" in next(f["says"] for f in again["findings"] if f["check"] == "console-break")
+    assert breaks(lab) == before + 1
     assert lab.boot_id() == record["boot_id"], "a rehearsal harms nothing"
+
+
+def test_a_mask_of_0_is_named(preflight: Preflight, lab: Lab) -> None:
+    lab.ssh("echo 0 >/proc/sys/kernel/sysrq")
+    try:
+        row = preflight("--rehearse")
+    finally:
+        lab.ssh("echo 1 >/proc/sys/kernel/sysrq")
+    assert row["verdicts"]["console-break"] == "fail"
+    assert json.loads(preflight.record.read_text())["rehearsals"]["ipmi"]["result"] == "mask-0"
 
 
 @pytest.mark.parametrize(
@@ -95,9 +122,10 @@ def test_a_break_is_rehearsed(preflight: Preflight, lab: Lab) -> None:
         ("echo 16 >/proc/sys/kernel/sysrq", "sysrq-mask", "fail", "pass", ""),
         ("kexec -p -u", "kdump-loaded", "fail", "pass", ""),
         ("mount -o remount,ro /var/crash", "target-reachable", "fail", "pass", ""),
-        (FILL, "target-space", "fail", "fail", "rm /var/crash/fill"),
+        (STOP_GETTY, "console-awake", "warn", "pass", ""),
+        (FILL, "target-space", "fail", "fail", "rm -r -- /var/crash/fill"),
     ],
-    ids=["nmi", "unknown nmi", "sysrq", "kexec -p -u", "read-only", "full"],
+    ids=["nmi", "unknown nmi", "sysrq", "kexec -p -u", "read-only", "getty", "full"],
 )  # fmt: skip
 def test_broken_found_and_cured(
     preflight: Preflight, lab: Lab, broken: str, check: str, before: str, after: str, undo: str
@@ -105,12 +133,14 @@ def test_broken_found_and_cured(
     lab.ssh(broken)
     row = preflight()
     assert row["verdicts"][check] == before
-    assert next(finding for finding in row["findings"] if finding["check"] == check)["remedy"]
+    remedy = next(finding for finding in row["findings"] if finding["check"] == check)["remedy"]
+    assert remedy
     if check.startswith(("kdump", "target")):
         assert (row["code"], row["state"]) == (4, "not-ready")
     preflight.cure()
     assert preflight()["verdicts"][check] == after
-    if undo:  # no program decides which old dumps may go
+    if undo:  # no program decides which old dumps may go: it is printed as a remark
+        assert any(line.startswith("# ") and line.endswith(undo) for line in remedy)
         lab.ssh(undo)
     row = preflight()
     assert (row["code"], row["verdicts"][check]) == (0, "pass")

@@ -90,11 +90,8 @@ class Config:
 
     @property
     def syslog(self) -> str:
-        """Address of the syslog server, "" for none and for one that is written wrongly: it never stops a run."""
-        try:
-            return str(self._setting("syslog", ""))
-        except ConfigError:
-            return ""
+        """Address of the syslog server that is told of shots, "" for none; raises ConfigError."""
+        return str(self._setting("syslog", ""))
 
     @property
     def notify(self) -> Notify:

@@ -8,21 +8,17 @@ import queue
 import random
 import secrets
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.e2e.program import Bench, Result, finish
+from tests.e2e.program import Bench, Result
 from trigger.simulated.machine import SimulatedMachine
 from trigger.simulated.switches import Switches
 
 Benches = Callable[..., Bench]
-HURRIED = Path(__file__).with_name("hurried.py")
-ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 6
 SEEDS = range(500 if os.environ.get("TRIGGER_SOAK") else 25)
 
@@ -38,13 +34,9 @@ def two_ways(b: Bench) -> Bench:
 
 def crash(b: Bench, *arguments: str) -> Result:
     """Run `trigger crash` in a hurry."""
+    b.hurry()
     options = ("--confirm", b.host, "--override", "no-record", "--override", "alive", "--reason", "test", "--json")
-    process = subprocess.Popen(
-        [sys.executable, str(HURRIED), "crash", b.host, *options, *arguments],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**b.environment(), "PYTHONPATH": str(ROOT)}, cwd=b.folder,
-    )  # fmt: skip
-    return finish(process)
+    return b.run("crash", b.host, *options, *arguments)
 
 
 def fired(result: Result) -> list[tuple[str, str]]:

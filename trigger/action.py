@@ -239,7 +239,7 @@ def _broken(host: str, outcome: str, error: Exception) -> Finished:
     return Finished(
         7,
         "yes" if outcome == "accepted" else "maybe",
-        f"Watching {host} failed ({what}); the NMI was sent before. This is a bug.",
+        f"Watching {host} failed ({what}); the shot was sent before. This is a bug.",
         "",
         "unknown",
         "a dump may be being written",

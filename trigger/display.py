@@ -24,7 +24,7 @@ STOPPED_S = 2.0  # how long a terminal that is stopped may delay the end of a ru
 _OUTCOMES = {
     "accepted": "the controller accepted it",
     "refused": "the controller refused it; nothing was delivered",
-    "unknown": "no answer: it may have been delivered, and will not be repeated",
+    "unknown": "the outcome is not known: it may have been delivered, and will not be repeated",
 }
 
 

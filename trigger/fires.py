@@ -33,6 +33,7 @@ class OpenFire(NamedTuple):
     deadline_at: float
     outcome: str
     boot_id: str
+    request: str = ""  # what was sent, in words
 
 
 def fires(lines: Iterable[Line]) -> list[OpenFire]:
@@ -98,6 +99,7 @@ def _opened(line: Line, event: Firing) -> OpenFire:
         event.deadline_at,
         "",
         event.boot_id,
+        event.request,
     )
 
 

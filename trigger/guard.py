@@ -124,7 +124,7 @@ def judge_open_fires(fires: Iterable[OpenFire], proofs: Mapping[str, str] = Mapp
         }.get(fire.outcome, "may have been sent; the program that sent it did not live to say")
         message = (
             f"{fire.host} has an open fire: run {fire.run}, through {fire.controller} at {fire.address}."
-            f" An NMI {sent}. A second one can destroy the dump that the first one started."
+            f" {_shot(fire)} {sent}. A second shot can destroy the dump that the first one started."
         )
         proof = proofs.get(fire.run, "")
         if proof:
@@ -133,6 +133,11 @@ def judge_open_fires(fires: Iterable[OpenFire], proofs: Mapping[str, str] = Mapp
         next_step = f"Watch it instead: trigger wait {fire.host}"
         findings.append(Finding("open-fire", message, False, next_step=next_step))
     return findings
+
+
+def _shot(fire: OpenFire) -> str:
+    """Return what was sent, as the beginning of a sentence; an old journal may not say."""
+    return "A BREAK and c" if fire.request.startswith("SysRq") else "An NMI" if fire.request else "A shot"
 
 
 def _open_fires(facts: Facts) -> list[Finding]:

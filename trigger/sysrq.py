@@ -1,8 +1,11 @@
 """SysRq by the serial console: every key and what it may do, and the pure part of the dialogue with a kernel.
 
-Sources: Linux 6.1 and 6.12 drivers/tty/sysrq.c (keys, masks, words) and include/linux/serial_core.h (BREAK): a BREAK
-arms the port and the next character is the key, for five seconds. Only a character or another BREAK disarms it, time
-does not, and a second BREAK *cancels* the first. So there is one BREAK, one character, and never two BREAKs in a row.
+Sources: Linux 6.1 and 6.12 drivers/tty/sysrq.c (keys, masks, words). Keys that others register, where one without an
+enable_mask needs kernel.sysrq = 1: kernel/debug/debug_core.c (g), drivers/gpu/drm/drm_fb_helper.c (v),
+arch/powerpc/xmon/xmon.c, arch/mips and arch/loongarch/kernel/sysrq.c, arch/sparc/kernel/process_64.c (x, y),
+kernel/sched/ext.c (S, D). include/linux/serial_core.h (BREAK): a BREAK arms the port and the next character is the
+key, for five seconds. Only a character or another BREAK disarms it, time does not, and a second BREAK *cancels* the
+first. So there is one BREAK, one character, and never two BREAKs in a row.
 """
 
 from __future__ import annotations
@@ -83,11 +86,13 @@ KEYS: dict[str, Key] = {
         Key("u", "remount all filesystems read-only", REMOUNT, "disruptive"),
         Key("v", "restore the framebuffer console", ONLY_ALL, "disruptive", "ARM: ETM buffer"),
         Key("w", "show tasks that are blocked", DUMP, "harmless"),
-        Key("x", "enter xmon", ONLY_ALL, "disruptive", "POWER; MIPS and sparc64: show TLBs or registers"),
+        # The least that any architecture asks for: nobody may be refused a key for another machine's mask.
+        Key("x", "enter xmon", DUMP, "disruptive", "POWER, sparc64 (counters): only 1; MIPS, LoongArch: show TLBs"),
         Key("y", "show global registers", ONLY_ALL, "disruptive", "sparc64"),
         Key("z", "dump the ftrace buffer", DUMP, "disruptive", "can be very long, interrupts off"),
         Key("R", "replay the kernel's log on the console", DUMP, "disruptive", "6.10 and later; can be long"),
         Key("S", "reset the sched_ext scheduler", NICE, "disruptive", "6.12 and later"),
+        Key("D", "trace the state of the sched_ext scheduler", NICE, "harmless", "6.12 and later"),
     )
 }
 

@@ -92,3 +92,13 @@ def test_every_byte_order_of_a_guid_is_the_same_machine(reported: str) -> None:
 
 def test_a_serial_number_may_confirm() -> None:
     assert judge(READY._replace(confirmed_by="CZ1234", expected=())) == ()
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [("SysRq: one BREAK and one 'c' on the serial console", "A BREAK and c"), ("IPMI Chassis Control", "An NMI"),
+     ("", "A shot")],
+)  # fmt: skip
+def test_an_open_fire_says_what_was_sent(request_: str, said: str) -> None:
+    [finding] = judge(READY._replace(open_fires=(FIRE._replace(request=request_, outcome="accepted"),)))
+    assert f" {said} was accepted by the controller." in finding.message

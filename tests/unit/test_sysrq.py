@@ -18,10 +18,10 @@ HELP = b"\r\n[   12.3] sysrq: HELP : loglevel(0-9) reboot(b) crash(c)\r\n"
     [
         (0, ""),  # not even help
         (16, "hs"),  # RHEL
-        (438, "0123456789bhknorsuS"),  # Debian, 0x1b6: no 8, so no c
+        (438, "0123456789bhknorsuSD"),  # Debian, 0x1b6: no 8, so no c
         (176, "bhosu"),  # Ubuntu
-        (184, "bchlmopstuwzR"),  # SLES
-        (8, "chlmptwzR"),
+        (184, "bchlmopstuwxzR"),  # SLES
+        (8, "chlmptwxzR"),
         (512, "h"),  # a bit that nobody has given a meaning yet
         (1, "".join(KEYS)),
     ],
@@ -39,8 +39,8 @@ def test_what_mask_to_set() -> None:
 
 def test_every_letter_that_ends_something_is_destructive() -> None:
     assert {key for key, row in KEYS.items() if row.danger == "destructive"} == set("bcefiko")
-    assert set("hwlmp0123456789dq") == {key for key, row in KEYS.items() if row.danger == "harmless"}
-    assert set(KEYS) == set(string.digits + string.ascii_lowercase.replace("a", "") + "RS")
+    assert set("hwlmp0123456789dqD") == {key for key, row in KEYS.items() if row.danger == "harmless"}
+    assert set(KEYS) == set(string.digits + string.ascii_lowercase.replace("a", "") + "RSD")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ speed (option `baud`), 8 bits, no parity, one stop bit and no flow control: RFC 
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import warnings
 from typing import Any
@@ -43,13 +42,27 @@ class Rfc2217Driver(Driver):
         return SerialLine(opening.result(deadline), self._where)
 
     def _make_port(self, deadline: Deadline) -> Any:
-        import serial
-
         address = f"[{self.controller.address}]" if ":" in self.controller.address else self.controller.address
         # Each of pyserial's few negotiations may take this long; the whole is cut off at the deadline.
         wait = max(1.0, min(3.0, deadline.left() / 2))
         url = f"rfc2217://{address}:{self.controller.port}?timeout={wait:.1f}"
-        return serial.serial_for_url(url, do_not_open=True, baudrate=self._baud, timeout=TURN_S)
+        port = _port_class()(baudrate=self._baud, timeout=TURN_S)
+        port.port = url
+        return port
+
+
+def _port_class() -> Any:
+    """Return pyserial's class, closing what it forgets: the socket of a connection that the other side has ended."""
+    from serial.rfc2217 import Serial
+
+    class Port(Serial):  # type: ignore[misc]
+        def close(self) -> None:
+            line = self._socket
+            super().close()
+            if line is not None:
+                line.close()
+
+    return Port
 
 
 class _Opening:
@@ -84,8 +97,7 @@ class _Opening:
             self._done.set()
             late = self._late
         if late:
-            with contextlib.suppress(Exception):
-                self._port.close()
+            self._port.close()
 
     def _explained(self, error: Exception) -> TriggerError:
         said = _heard(self._port)

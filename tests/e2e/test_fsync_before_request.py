@@ -105,9 +105,8 @@ def test_over_redfish(bench: Benches) -> None:
         assert server.deliveries() == 1
     finally:
         server.close()
-    assert synced - written > 0.25, "fsync was slow, and it was waited for"
     assert [moment + to_epoch - synced > 0.25 for moment in server.arrivals] == [True]
-    assert after[0] > synced
+    assert after[0] - synced > 0.25, "fsync was slow, and it was waited for"
 
 
 def test_the_reading_of_strace_can_fail() -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from trigger import config_values as value
 from trigger import yaml_values
 from trigger.config_values import Reader
-from trigger.host import Controller, ExpectedIdentity, Host, Ssh, Tls
+from trigger.host import Controller, ExpectedIdentity, FenceKdump, Host, Ssh, Tls
 from trigger.notify import Notify
 from trigger.yaml_nodes import Branch, Problems
 
@@ -193,6 +193,11 @@ IDENTITY_KEYS = {
     "uuid": Key(value.uuid, "UUID of the system, as `dmidecode -s system-uuid` prints it."),
     "serial": Key(value.text, "Serial number of the system."),
 }
+FENCE_KDUMP_KEYS = {
+    "listen": Key(value.address, "Our own address to listen at; all of them when not given."),
+    "port": Key(value.port, "UDP port, 7410 when not given."),
+    "addresses": Key(value.addresses, "What the host sends from besides its SSH address: other rings."),
+}
 HOST_KEYS = {
     "tags": Key(value.tags, "Words to choose hosts by: `trigger hosts @web`."),
     "ssh": Key(_ssh, "How the host itself is reached."),
@@ -200,6 +205,7 @@ HOST_KEYS = {
     "dump": Key(_dump, "Where the crash dump lands."),
     "identity": Key(_section(IDENTITY_KEYS, ExpectedIdentity), "Who the host is, so that no other is hit."),
     "protected": Key(value.truth, "Whether a fire needs `--override protected`."),
+    "fence_kdump": Key(_section(FENCE_KDUMP_KEYS, FenceKdump), "Listen for fence_kdump packets of its crash kernel."),
     "ladder": Key(value.rungs, "The order of `trigger crash`: CONTROLLER/nmi and CONTROLLER/sysrq-c."),
 }
 DEFAULT_KEYS = {
@@ -238,4 +244,5 @@ TABLES = {
     "hosts.NAME.controllers[].tls": TLS_KEYS,
     "hosts.NAME.dump": DUMP_KEYS,
     "hosts.NAME.identity": IDENTITY_KEYS,
+    "hosts.NAME.fence_kdump": FENCE_KDUMP_KEYS,
 }

@@ -128,6 +128,14 @@ def address(branch: Branch, reader: Reader) -> str | None:
         return None
 
 
+def addresses(branch: Branch, reader: Reader) -> tuple[str, ...] | None:
+    """Return a list of host names and IP addresses."""
+    items = yaml_values.sequence(branch, reader.problems, "10.2.0.7, 10.3.0.7")
+    if items is None:
+        return None
+    return tuple(found for item in items if (found := address(item, reader)) is not None)
+
+
 def path(branch: Branch, reader: Reader) -> str | None:
     """Return an absolute path, with `~` and `{host}` replaced. Whether it exists is not looked at."""
     found = host_text(branch, reader)

@@ -66,6 +66,17 @@ class ExpectedIdentity(NamedTuple):
     serial: str = ""
 
 
+class FenceKdump(NamedTuple):
+    """Listen for the host's fence_kdump packets (UDP). `listen` is our own address, "" for all of them.
+
+    `addresses` are more names or addresses that the host sends from (other rings of a cluster) than that of its SSH.
+    """
+
+    listen: str = ""
+    port: int = 7410
+    addresses: tuple[str, ...] = ()
+
+
 class Host(NamedTuple):
     """One host. `dump_target` is "auto" (from the record or the host's own kdump configuration), a path or a URL.
 
@@ -81,3 +92,4 @@ class Host(NamedTuple):
     protected: bool = False
     where: str = ""
     ladder: tuple[str, ...] = ()
+    fence_kdump: FenceKdump | None = None

@@ -32,8 +32,8 @@ class HostServer:
 
 
 @contextmanager
-def serve(folder: Path, prints: dict[str, str]) -> Iterator[HostServer]:
-    """Serve the hosts; keys and known_hosts are made in `folder`."""
+def serve(folder: Path, prints: dict[str, str], *, sftp: bool = False) -> Iterator[HostServer]:
+    """Serve the hosts, with this machine's files over SFTP if `sftp`; keys and known_hosts are made in `folder`."""
     host_key, user_key = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
     user_key.write_private_key(folder / "id")
     (folder / "id").chmod(0o600)
@@ -48,7 +48,7 @@ def serve(folder: Path, prints: dict[str, str]) -> Iterator[HostServer]:
     async def listen() -> Any:
         return await asyncssh.listen(
             "127.0.0.1", 0, server_host_keys=[host_key], authorized_client_keys=str(folder / "authorized"),
-            process_factory=shell, encoding=None,
+            process_factory=shell, encoding=None, sftp_factory=asyncssh.SFTPServer if sftp else None,
         )  # fmt: skip
 
     with _loop() as on_loop:

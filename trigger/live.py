@@ -26,6 +26,7 @@ PAUSE_S = 0.1  # ten updates a second at most
 _CONSOLE_LINES = 6
 _SIZE = (80, 24)  # columns and rows of a terminal that does not say
 _LEAST_COLUMNS = 20
+_ROWS_TO_WRAP = 12  # below that the safety has one line
 _BAR, _LEAST_BAR = 28, 6
 
 _PHASES = {
@@ -41,6 +42,7 @@ _PHASES = {
     "back": "the host is back",
     "same-boot": "the host still runs the same kernel",
 }
+_DUMPS = {"unreadable": "not readable yet", "waiting": "nothing at its target yet"}
 _SAFE = {"yes": "yes", "no": "NO", "unknown": "not known, so do not"}
 _COLOURS = {"head": "1", "yes": "32", "no": "1;31", "unknown": "33", "warning": "33", "console": "2"}
 
@@ -75,13 +77,13 @@ def block(now: Status, columns: int, rows: int, colour: bool) -> list[str]:
     Where there is little room the console's lines go first, then the evidence; phase, dump and safety stay.
     """
     width = max(_LEAST_COLUMNS, columns) - 1
-    # A rule as wide as the terminal, so that the view is told from the sentences above it.
-    head = [("head", f"-- {now.host}: {_phase(now)} ".ljust(width, "-")), ("", _dump(now, width))]
-    end = [(now.safe, f"safe to power-cycle: {_SAFE.get(now.safe, now.safe)}{_because(now.safe_reason)}")]
-    if now.warning:
-        end.insert(0, ("warning", f"! {now.warning}"))
+    head = [("head", _rule(f"-- {now.host}: {_phase(now)} ", width)), ("", _dump(now, width))]
+    end = [("warning", text) for text in _wrapped(f"! {now.warning}", width, 2) if now.warning]
+    safe = f"safe to power-cycle: {_SAFE.get(now.safe, now.safe)}{_because(now.safe_reason)}"
+    end += [(now.safe, text) for text in _wrapped(safe, width, 3 if rows >= _ROWS_TO_WRAP else 1)]
     room = max(0, rows - 2 - len(head) - len(end))
-    evidence = [("", f"  {text}") for text in now.evidence[-room:] if room]
+    told = [text for text in now.evidence if text != f"dump: {now.dump}"]  # the line above says that
+    evidence = [("", f"  {text}") for text in told[-room:] if room]
     room -= len(evidence)
     console = [("console", f"  | {text}") for text in now.console[-min(_CONSOLE_LINES, room) :] if room > 0]
     lines = [*head, *evidence, *console, *end][-max(1, rows - 1) :]
@@ -115,6 +117,24 @@ def _columns(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
+def _rule(text: str, width: int) -> str:
+    """Return `text` in a rule as wide as the terminal, so that the view is told from the sentences above it."""
+    hint = " Ctrl-C stops the watching only --"
+    return text.ljust(width - len(hint), "-") + hint if len(text) + len(hint) < width else text.ljust(width, "-")
+
+
+def _wrapped(text: str, width: int, most: int) -> list[str]:
+    """Return `text` in `most` lines at most; what does not fit is left on the last one, to be cut."""
+    lines: list[str] = []
+    while len(lines) < most - 1 and len(text) > width:
+        at = text.rfind(" ", 0, width + 1)
+        if at <= 2:
+            break
+        lines.append(text[:at])
+        text = f"  {text[at + 1 :]}"
+    return [*lines, text]
+
+
 def _phase(now: Status) -> str:
     words = _PHASES.get(now.phase, now.phase)
     since = f" for {duration(now.phase_s)}" if now.phase != "fired" and now.phase_s < now.elapsed_s else ""
@@ -125,16 +145,17 @@ def _dump(now: Status, width: int) -> str:
     """Return the state of the dump, with a bar where `width` columns leave room for one."""
     rate = f" at {size(now.bytes_per_s)}/s" if now.bytes_per_s >= 1000 else ""
     facts = [f"{size(now.bytes)}{rate}"] if now.bytes else []
+    dump = f"dump: {_DUMPS.get(now.dump, now.dump)}"
     if now.percent is None:
-        return "; ".join([f"dump: {now.dump}", *facts])
-    if now.eta_s is not None:
+        return "; ".join([dump, *facts])
+    if now.eta_s is not None and now.percent < 100:
         facts.append(f"{duration(now.eta_s)} left")
     after = "; ".join([f"{now.percent:.0f} %", *facts])
-    cells = min(_BAR, width - len(f"dump: {now.dump} [] {after}"))
+    cells = min(_BAR, width - len(f"{dump} [] {after}"))
     if cells < _LEAST_BAR:
-        return f"dump: {now.dump} {after}"
+        return f"{dump} {after}"
     done = int(cells * min(100.0, max(0.0, now.percent)) / 100)
-    return f"dump: {now.dump} [{'#' * done}{'-' * (cells - done)}] {after}"
+    return f"{dump} [{'#' * done}{'-' * (cells - done)}] {after}"
 
 
 def _because(reason: str) -> str:

@@ -35,7 +35,7 @@ def test_what_a_person_needs_is_there() -> None:
     stream.feed(Painter().paint(block(NOW, 80, 24, True), 80, "    0.0 s  the controller accepted it\n"))
     lines = shown(screen)
     assert lines[0] == "    0.0 s  the controller accepted it"
-    assert lines[1].startswith("-- server42: the dump is being written for 12 s; 45 s since the shot --")
+    assert lines[1].startswith("-- server42: the dump is being written for 12 s; 45 s since the shot ")
     assert lines[2] == "dump: writing [#########-----------------] 36 %; 12.3 MB at 5.6 MB/s; 12 s left"
     assert lines[3:5] == [f"  {text}" for text in NOW.evidence]
     assert lines[5:7] == [f"  | {text}" for text in NOW.console]
@@ -49,7 +49,22 @@ def test_it_fits(columns: int, rows: int) -> None:
     lines = block(now, columns, rows, False)
     assert len(lines) <= max(1, rows - 1)
     assert all(len(line) < max(20, columns) for line in lines)
-    assert lines[-1].startswith("safe to power-")
+    assert any(line.startswith("safe to power-") for line in lines)
+
+
+def test_the_reason_is_not_cut_where_there_is_room() -> None:
+    now = NOW._replace(safe_reason="the dump is being saved: 35 %, and nothing proves that it has stopped")
+    assert block(now, 80, 24, False)[-2:] == [
+        "safe to power-cycle: NO, the dump is being saved: 35 %, and nothing proves that",
+        "  it has stopped",
+    ]
+
+
+def test_the_dump_is_told_once() -> None:
+    now = NOW._replace(dump="unreadable", evidence=("dump: unreadable", "host: silent"), percent=100.0, eta_s=0.0)
+    lines = block(now, 80, 24, False)
+    assert lines[1] == "dump: not readable yet [###########################] 100 %; 12.3 MB at 5.6 MB/s"
+    assert lines[2] == "  host: silent"
 
 
 def test_only_what_changed_is_written() -> None:

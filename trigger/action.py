@@ -159,7 +159,7 @@ def _run(
                     before.result(),
                     around.dump_stores,
                     ears.shot if ears is not None else _SHOTS.get(plan.action, "NMI"),
-                    ears.console if ears is not None else None,
+                    *((ears.console, ears.controller, ears.fence) if ears is not None else ()),
                 )
                 return watch(watched, run, interrupts.detach, people)
 

@@ -13,11 +13,12 @@ from trigger.fires import OpenFire, fires
 from trigger.interrupts import Interrupts
 from trigger.journal import read_journal
 from trigger.known import known_of
-from trigger.plan import dump_target_of
+from trigger.plan import dump_target_of, make_plan
 from trigger.run import Listener, Run
 from trigger.shot import Surroundings
 from trigger.state import StateFolder
 from trigger.under_policy import resume_paused
+from trigger.watch.listening import Ears
 from trigger.watch.watched import Watched
 
 # A wait whose deadline has passed still looks, once and properly.
@@ -58,15 +59,22 @@ def resume(
     run.stage = "after"
     target = dump_target_of(host, known.dump_target)
     outcome = fire.outcome or "unknown"
+    ears: Ears | None = None
     try:
         with Interrupts(run) as interrupts:
             watched = Watched(host, target, known, outcome, fire.fired_at, end, until, dump_stores=config.dump_stores)
+            if host.controllers and until != "accepted":
+                ears = Ears(make_plan(host, "nmi"), known, around, run)
+                ears.resume(fire.controller, fire.fired_at)
+                watched = watched._replace(console=ears.console, controller=ears.controller, fence=ears.fence)
             finished = watch(watched, run, interrupts.detach, people)
             run.emit(finished)
             if finished.ends_fire:
                 resume_paused(config, state, fire)
             return finished.exit_code
     finally:
+        if ears is not None:
+            ears.close()
         run.close()
         after.conclude()
         people.close()

@@ -56,7 +56,9 @@ def said(name: str) -> bytes:
 
 def told(pieces: list[bytes]) -> tuple[list[str], Story, list[Sighting]]:
     """Return the phases in order, the story at the end, and all sightings."""
-    reader, story, order, found = Reader(), Story(), [], []
+    reader, story = Reader(), Story()
+    order: list[str] = []
+    found: list[Sighting] = []
     for number, piece in enumerate([*pieces, b""]):
         for seen in reader.feed(piece) if piece else reader.idle():
             story = phases.after(story, seen, float(number))

@@ -14,7 +14,7 @@ from trigger.clock import Clock, Deadline
 from trigger.driver import Driver, EventLogEntry, HasEventLog, Power, ReportsPower
 from trigger.errors import LoginFailed, TriggerError
 from trigger.text import harmless, without_secrets
-from trigger.watch.evidence import Report
+from trigger.watch.report import Report
 
 FIRST_LOOK_S = 6.0  # the answer to the shot and the console's login come first
 POLL_S = 30.0

@@ -8,7 +8,6 @@ forge on purpose; `weak` is the rest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from trigger.events import DumpFound, Event, Observed
 from trigger.post.following import TargetState
@@ -20,6 +19,7 @@ from trigger.watch.console import ConsoleNews
 from trigger.watch.console_text import Sighting
 from trigger.watch.host import HostState
 from trigger.watch.phases import Story
+from trigger.watch.report import Report
 from trigger.watch.status import Status
 from trigger.watch.watched import Watched
 from trigger.watch.words import sentence
@@ -31,15 +31,6 @@ MOST_LINES = 400  # of the journal about one console: whoever writes on it canno
 _WEAK = frozenset({"login", "boot", "restart", "old-crash", "copied", "preparing"})
 _GRADES = {"new": "proof", "same": "strong", "crash-kernel": "strong"}
 _PHASES = {"new": "back", "same": "same-boot", "crash-kernel": "crash-kernel"}
-
-
-class Report(NamedTuple):
-    """What a lesser witness says: `source` is fence_kdump or controller. `phase` is "" when it tells of none."""
-
-    source: str
-    grade: str
-    text: str
-    phase: str = ""
 
 
 News = TargetState | HostState | ConsoleNews | Report

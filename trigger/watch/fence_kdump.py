@@ -7,11 +7,13 @@ sender: the magic number 0x1B302A40 and the version 1. Anybody can send them: we
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from time import monotonic
+from typing import NamedTuple
 
 from trigger.host import FenceKdump
 from trigger.text import harmless
@@ -38,6 +40,13 @@ def addresses_of(names: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+class Heartbeat(NamedTuple):
+    """A sentence about packets; `heard` is false when it says that none can be heard."""
+
+    text: str
+    heard: bool = True
+
+
 class FenceKdumpListener:
     """Hears the heartbeats of one host in a thread of its own, from `start` until `close`."""
 
@@ -48,23 +57,31 @@ class FenceKdumpListener:
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._heard_at: float | None = None
+        self._news: queue.SimpleQueue[Heartbeat] = queue.SimpleQueue()
         self.port = 0
 
-    def start(self, tell: Callable[[str], None], broken: Callable[[str], None]) -> None:
-        """Listen; `tell` is called with a sentence, at once and then now and then, `broken` when nobody can listen."""
+    def start(self) -> None:
+        """Begin to listen; raises nothing: that nobody can listen is news."""
         try:
             self._socket = _bound(self._settings.listen, self._settings.port)
         except OSError as error:
             where = f"{self._settings.listen or 'any address'} port {self._settings.port}"
-            broken(f"fence_kdump packets cannot be heard at {where}: {error.strerror}")
+            self._news.put(Heartbeat(f"fence_kdump packets cannot be heard at {where}: {error.strerror}", heard=False))
             return
         self.port = self._socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._run, args=(self._socket, tell), name="fence_kdump", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(self._socket,), name="fence_kdump", daemon=True)
         self._thread.start()
 
-    def heard(self) -> bool:
-        """Return whether a packet of this host has come since `start`."""
-        return self._heard_at is not None
+    def dump_in_progress(self) -> str:
+        """Return what was heard of this host since `start`, as a clause for a refusal; "" for nothing."""
+        return "its crash kernel sends fence_kdump packets" if self._heard_at is not None else ""
+
+    def news(self) -> list[Heartbeat]:
+        """Return what came since the last call: the first packet, and one now and then."""
+        found = []
+        while not self._news.empty():
+            found.append(self._news.get())
+        return found
 
     def close(self) -> None:
         """Stop listening; raises nothing."""
@@ -74,7 +91,7 @@ class FenceKdumpListener:
         if self._socket is not None:
             self._socket.close()
 
-    def _run(self, ears: socket.socket, tell: Callable[[str], None]) -> None:
+    def _run(self, ears: socket.socket) -> None:
         ours = addresses_of(self._names)
         told_at = 0.0
         while not self._stop.is_set():
@@ -90,7 +107,7 @@ class FenceKdumpListener:
             first, self._heard_at = self._heard_at is None, monotonic()
             if first or self._heard_at - told_at > TOLD_EVERY_S:
                 told_at = self._heard_at
-                tell(f"a fence_kdump packet of {harmless(address)}: its crash kernel says that it is alive")
+                self._news.put(Heartbeat(f"a fence_kdump packet of {harmless(address)}: its crash kernel is alive"))
 
 
 def _bound(address: str, port: int) -> socket.socket:

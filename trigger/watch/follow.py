@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from trigger.clock import Clock, Deadline
 from trigger.errors import TriggerError, Unreachable
@@ -21,6 +22,7 @@ from trigger.text import harmless
 from trigger.verdict import decide
 from trigger.watch.evidence import Evidence, News
 from trigger.watch.host import watch_host
+from trigger.watch.report import Report
 from trigger.watch.status import Status
 from trigger.watch.target import shown, target_of
 from trigger.watch.watched import Watched
@@ -69,6 +71,8 @@ class _Follower:
             self._run("target", self._watch_target)
         if self._watched.host.ssh is not None:
             self._run("host", self._watch_host)
+        if self._watched.controller is not None:
+            self._run("controller", partial(self._watched.controller.run, self._queue.put, self._stop))
 
     def stop(self) -> None:
         """Ask the threads to end; one that hangs in a dead mount is left behind (it is a daemon)."""
@@ -103,8 +107,10 @@ class _Follower:
     def _fold(self, emit: Emit) -> None:
         while not self._queue.empty():
             self._take(self._queue.get(), emit)
-        for news in self._watched.console.news() if self._watched.console is not None else ():
-            self._take(news, emit)
+        for said in self._watched.console.news() if self._watched.console is not None else ():
+            self._take(said, emit)
+        for packet in self._watched.fence.news() if self._watched.fence is not None else ():
+            self._take(Report("fence_kdump", "weak", packet.text, "crash-kernel" if packet.heard else ""), emit)
 
     def _take(self, news: News, emit: Emit) -> None:
         for event in self._evidence.take(news, self._clock.monotonic()):

@@ -6,101 +6,143 @@ It is opened after the firing session is logged in, since it may take the BMC's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trigger.console_opening import Opener
+from trigger.driver import Driver, DriverOptions, Identity
 from trigger.errors import GuardRefused
 from trigger.events import Guarded
-from trigger.host import Controller
+from trigger.host import Controller, Host
 from trigger.plan import Plan, Route
 from trigger.recording import Recording
+from trigger.registry import load_driver
 from trigger.secrets import ControllerSecrets
-from trigger.state import StateFolder
 from trigger.watch.console import ConsoleWatch
+from trigger.watch.controller import ControllerWatch
 
 if TYPE_CHECKING:
     from trigger.driver import Answers
     from trigger.known import Known
     from trigger.run import Run
     from trigger.shot import Opened, Surroundings
+    from trigger.watch.fence_kdump import FenceKdumpListener
 
 
 class Ears:
-    """The console of one run around its shots: opened by the hook of `around`, watched by follow.py, closed at the end.
+    """The lesser witnesses of one run: its console, fence_kdump packets, the controller's log.
 
-    `console` is None until a shot is about to be fired; `shot` is what was fired, in words.
+    The console is opened by the hook of `around`, after the firing session is logged in, and is closed at the end.
+    `console` and `controller` are None until a shot is about to be fired; `shot` is what was fired, in words.
     """
 
     def __init__(self, plan: Plan, known: Known, around: Surroundings, run: Run) -> None:
         self._plan, self._known, self._run = plan, known, run
         self._before = around
         self.console: ConsoleWatch | None = None
+        self.controller: ControllerWatch | None = None
+        self.fence = _fence_of(plan.host)
         self.shot = shot_words(plan.routes[0].ability)
-        self.around = around._replace(before_firing=self.before_firing, free_console=self.close)
+        self._logged_in = ""  # the controller whose password was typed, where one had to be
+        self.around = around._replace(before_firing=self.before_firing, free_console=self.free_console)
 
     def before_firing(self, opened: Opened, run: Run) -> tuple[str, ...]:
         """Open the console, or take over the one that will fire; return warnings.
 
-        Raises GuardRefused (rule `dump-in-progress`) when the console shows a crash kernel at work.
+        Raises GuardRefused (rule `dump-in-progress`) when a crash kernel is seen at work.
         """
         warnings = self._before.before_firing(opened, run)
         self.shot = shot_words(opened.route.ability)
+        self._logged_in = opened.route.controller.name
+        self.controller = self._witness(opened.route.controller, run.clock.time())
         if self.console is None:
-            self.console = self._new()
+            self.console = self._new_console()
         hand_over = getattr(opened.driver, "hand_over", None)
         if hand_over is not None:
             hand_over(self.console.adopt)
-            return warnings
-        self.console.start()
-        problem = self.console.ready()
-        self._refuse_while_dumping(self.console.dump_in_progress())
+            problem = ""
+        else:
+            self.console.start()
+            problem = self.console.ready()
+        self._refuse_while_dumping()
         self.console.fired()
         return (*warnings, problem) if problem else warnings
 
-    def close(self) -> None:
+    def resume(self, controller: str, fired_at: float) -> None:
+        """Listen to a host at which `controller` fired, at `fired_at` seconds since the epoch, in a run before this."""
+        route = next((route for route in self._plan.routes if route.controller.name == controller), None)
+        if route is not None:
+            self.controller = self._witness(route.controller, fired_at)
+        self.console = self._new_console()
+        self.console.fired()
+        self.console.start()
+
+    def free_console(self) -> None:
         """Give the console back, so that a crash by SysRq can open it, and finish its recording; raises nothing."""
         console, self.console = self.console, None
         if console is not None:
             console.close()
 
-    def _refuse_while_dumping(self, dumping: str) -> None:
-        if not dumping:
+    def close(self) -> None:
+        """Stop listening; raises nothing."""
+        self.free_console()
+        if self.fence is not None:
+            self.fence.close()
+
+    def _refuse_while_dumping(self) -> None:
+        seen = self.console.dump_in_progress() if self.console is not None else ""
+        seen = seen or (self.fence.dump_in_progress() if self.fence is not None else "")
+        if not seen:
             return
         host = self._plan.host.name
-        message = f"A dump of {host} seems to be being written: {dumping}. A shot would destroy it."
+        message = f"A dump of {host} seems to be being written: {seen}. A shot would destroy it."
         self._run.emit(Guarded(False, "dump-in-progress", message))
         next_step = f"Wait for it: trigger wait {host}"
         raise GuardRefused(f"{message} Nothing was sent.", rule="dump-in-progress", next_step=next_step)
 
-    def _new(self) -> ConsoleWatch:
-        host, around, run = self._plan.host, self._before, self._run
-        return console_of(self._plan, self._known, _answers(self._plan, around), around.state, host.name, run)
+    def _witness(self, controller: Controller, fired_at: float) -> ControllerWatch:
+        options = DriverOptions(
+            secrets=self._answers(controller),
+            known=self._known.routes.get(controller.name, {}),
+            expected=self._known.identities.get(controller.name, Identity()),
+            clock=self._run.clock,
+        )
+        make = partial(_make_driver, controller, options)
+        return ControllerWatch(make, controller.name, fired_at, self._run.clock)
+
+    def _new_console(self) -> ConsoleWatch:
+        """Return the console, not opened yet: of any controller of the plan, the one that was proved first."""
+        known, run, state, host = self._known, self._run, self._before.state, self._plan.host.name
+        proved = known.record.console.controller if known.record is not None else ""
+        controllers = {route.controller.name: route.controller for route in self._plan.routes}
+        ordered = sorted(controllers.values(), key=lambda controller: controller.name != proved)
+        plan = self._plan._replace(routes=tuple(Route(controller, "open_console") for controller in ordered))
+        opener = Opener(plan, known, self._answers, run.clock)
+        return ConsoleWatch(opener, lambda: Recording(state, host, run.id, run.clock), run.clock)
+
+    def _answers(self, controller: Controller) -> Answers:
+        """Return where a password comes from: nobody is asked for another one while a shot is on its way."""
+        typed = controller.password is None or controller.password.kind == "prompt"
+        if typed and controller.name == self._logged_in:
+            return self._before.answers(controller)
+        return ControllerSecrets(self._plan.host, controller)
+
+
+def _make_driver(controller: Controller, options: DriverOptions) -> Driver:
+    return load_driver(controller.driver)(controller, options)
+
+
+def _fence_of(host: Host) -> FenceKdumpListener | None:
+    """Return the listener for the host's fence_kdump packets, listening, None where none is configured."""
+    if host.fence_kdump is None:
+        return None
+    from trigger.watch.fence_kdump import FenceKdumpListener
+
+    listener = FenceKdumpListener(host.fence_kdump, (host.ssh.host if host.ssh is not None else host.name,))
+    listener.start()
+    return listener
 
 
 def shot_words(ability: str) -> str:
     """Return what is sent, for a sentence."""
     return "SysRq c" if ability == "send_sysrq_crash" else "NMI"
-
-
-def console_of(
-    plan: Plan, known: Known, answers: Callable[[Controller], Answers], state: StateFolder, host: str, run: Run
-) -> ConsoleWatch:
-    """Return the console of a run, not opened yet: of any controller of the plan, the one that was proved first."""
-    proved = known.record.console.controller if known.record is not None else ""
-    controllers = {route.controller.name: route.controller for route in plan.routes}
-    ordered = sorted(controllers.values(), key=lambda controller: controller.name != proved)
-    opener = Opener(plan._replace(routes=tuple(Route(c, "open_console") for c in ordered)), known, answers, run.clock)
-    return ConsoleWatch(opener, lambda: Recording(state, host, run.id, run.clock), run.clock)
-
-
-def _answers(plan: Plan, around: Surroundings) -> Callable[[Controller], Answers]:
-    """Return where passwords come from: nobody is asked for another one while a shot is on its way."""
-
-    def answers(controller: Controller) -> Answers:
-        typed = controller.password is None or controller.password.kind == "prompt"
-        if typed and controller.name == plan.routes[0].controller.name:
-            return around.answers(controller)  # for the login that fires
-        return ControllerSecrets(plan.host, controller)
-
-    return answers

@@ -12,13 +12,16 @@ from trigger.known import Known
 if TYPE_CHECKING:
     from trigger.post.landing import Baseline
     from trigger.watch.console import ConsoleWatch
+    from trigger.watch.controller import ControllerWatch
+    from trigger.watch.fence_kdump import FenceKdumpListener
 
 
 class Watched(NamedTuple):
     """One shot. `outcome` is accepted or unknown; times are seconds since the epoch; `until` as in the options.
 
     `baseline` is what lay at the target before the shot, None when nobody could look. `dump_stores` maps what
-    hosts write to how it is read from here. `shot` is what was sent, in words. `console` is being listened to.
+    hosts write to how it is read from here. `shot` is what was sent, in words. `console` and `fence` are being
+    listened to, `controller` is asked.
     """
 
     host: Host
@@ -32,3 +35,5 @@ class Watched(NamedTuple):
     dump_stores: Mapping[str, str] = MappingProxyType({})
     shot: str = "NMI"
     console: ConsoleWatch | None = None
+    controller: ControllerWatch | None = None
+    fence: FenceKdumpListener | None = None

@@ -63,6 +63,8 @@ def _row(config: Config, state: StateFolder, name: str) -> dict[str, object]:
         "controllers": [],
         "record_age_s": None,
         "open_fire": "",
+        "open_fire_age_s": None,
+        "open_fire_until": None,
         "error": "",
     }
     try:
@@ -71,7 +73,10 @@ def _row(config: Config, state: StateFolder, name: str) -> dict[str, object]:
         known = known_of(state, config, host)
         row["record_age_s"] = round(time.time() - known.record.written_at) if known.record else None
         fires = open_fires(read_journal(state, name), time.time())
-        row["open_fire"] = fires[-1].run if fires else ""
+        if fires:
+            fire = fires[-1]
+            row |= {"open_fire": fire.run, "open_fire_until": fire.deadline_at}
+            row["open_fire_age_s"] = round(time.time() - fire.fired_at)
     except TriggerError as error:
         row["error"] = error.message
     return row
@@ -82,7 +87,11 @@ def _line(row: dict[str, object]) -> str:
     record = "no record" if not isinstance(age, int) else f"record {_age(age)} old"
     controllers = row["controllers"]
     assert isinstance(controllers, list)
-    fire = f"  OPEN FIRE {row['open_fire']}" if row["open_fire"] else ""
+    fired, until = row["open_fire_age_s"], row["open_fire_until"]
+    fire = ""
+    if isinstance(fired, int) and isinstance(until, float):
+        end = time.strftime("%Y-%m-%d %H:%M", time.localtime(until))
+        fire = f"  OPEN FIRE {row['open_fire']}, {_age(fired)} old, until {end}: trigger wait {row['host']}"
     error = f"  ERROR {row['error']}" if row["error"] else ""
     return f"{row['host']}  {', '.join(controllers)}  {record}{fire}{error}"
 

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from trigger.clock import Deadline
 from trigger.host import Host
 
-# A dead mount is not waited for; a file that changed lately is looked at twice.
+# A dead mount is not waited for; a file that changed lately is looked at until it grows, or for LOOKS_S.
 LIST_S = 0.5
-BETWEEN_LOOKS_S = 1.2
+LOOKS_S = 4.0
+BETWEEN_LOOKS_S = 0.25
 RECENT_S = 600.0
 
 
@@ -39,7 +42,7 @@ class GrowthProbe:
     def result(self) -> str:
         """Return what was seen to grow as a clause, "" for nothing; waits for as long as the looks may take."""
         if not self._done.wait(self._deadline.left()) and self._recent.is_set():
-            self._done.wait(BETWEEN_LOOKS_S + LIST_S)
+            self._done.wait(LOOKS_S + LIST_S)
         return self._found
 
     def _run(self) -> None:
@@ -47,7 +50,9 @@ class GrowthProbe:
             before = self._look()
             if before:
                 self._recent.set()
-                threading.Event().wait(BETWEEN_LOOKS_S)
+            looks = Deadline(LOOKS_S)
+            while before and not self._found and not looks.passed():
+                time.sleep(BETWEEN_LOOKS_S)
                 self._found = grown(before, self._look())
         except OSError:
             return  # the watch will say why it cannot be read
@@ -68,10 +73,21 @@ class GrowthProbe:
                 continue
             files = Path(entry.path).iterdir() if entry.is_dir(follow_symlinks=False) else [Path(entry.path)]
             for file in files:
-                status = file.lstat()
-                if self._now() - status.st_mtime < RECENT_S:
+                status = _status(file)
+                if stat.S_ISREG(status.st_mode) and self._now() - status.st_mtime < RECENT_S:
                     sizes[str(file)] = status.st_size
         return sizes
+
+
+def _status(file: Path) -> os.stat_result:
+    """Return the status of a file, asked anew: NFS remembers a size for seconds, but not across an open (nfs(5))."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    return file.lstat()
 
 
 def own_names(host: Host, hostname: str) -> Collection[str]:

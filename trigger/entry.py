@@ -16,8 +16,22 @@ from trigger.cli import main  # noqa: E402
 from trigger.private_memory import keep_memory_private  # noqa: E402
 
 
+def open_standard_streams() -> None:
+    """Give a standard stream that was closed (`>&-`) a place: the next file opened, the journal, would take its number.
+
+    What anything then prints, or a library writes to descriptor 2, would go into that file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+
+
 def entry() -> None:
     """Run the command line and exit with its code; everything that is buffered is written first."""
+    open_standard_streams()
     keep_memory_private()
     code = main()
     for stream in (sys.stdout, sys.stderr):

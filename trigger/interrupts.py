@@ -38,7 +38,9 @@ class Interrupts:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned before
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._run.stage != "before":
+        stage, again = self._run.stage, self.detach.is_set()
+        if stage in ("sending", "after"):
             self.detach.set()
-        if self._run.stage != "after":
+        # A second one while the answer is awaited must not interrupt the bookkeeping of the first.
+        if stage != "after" and not (again and stage == "sending"):
             raise KeyboardInterrupt

@@ -115,19 +115,20 @@ class Run:
         was: then nothing was sent.
         """
         self.tell(self._line(firing))
+        before, Run.something_sent = Run.something_sent, True  # until it is known better
         self.stage = "sending"
         try:
             fired = button(self.journal)
             self.stage = self._idle if fired.outcome == "refused" else "after"
-            Run.something_sent |= self.stage == "after"
+            Run.something_sent = before or self.stage == "after"
         except BaseException as error:
             if isinstance(error, GuardRefused) or self.journal.durable is not firing:
                 self._not_sent(firing)
+                Run.something_sent = before
                 raise
             # Only a signal in the gap between two statements comes here: take it as sent.
             fired = Fired(firing.controller, "unknown", f"interrupted: {type(error).__name__}")
             self.stage = "after"
-            Run.something_sent = True
         self._emit_fired(fired)
         return fired
 

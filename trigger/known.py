@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from trigger.driver import Identity
 from trigger.host import Host
 from trigger.identity import has_own_identity
+from trigger.plan import HOST_ITSELF
 from trigger.state import RECORD, StateFolder
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ class Known(NamedTuple):
     dump_target: str = ""
     record: Record | None = None
 
-    def reasons_against(self, ability: str) -> tuple[str, ...]:
+    def reasons_against(self, ability: str, driver: str = "") -> tuple[str, ...]:
         """Return why no dump would result from a shot by `ability`: a host may be ready by another route only."""
-        route = "sysrq-sol" if ability == "send_sysrq_crash" else "nmi"
+        by_sysrq = "sysrq-ssh" if driver == "host" else "sysrq-sol"
+        route = by_sysrq if ability == "send_sysrq_crash" else "nmi"
         return self.route_reasons.get(route, self.not_ready)
 
 
@@ -56,7 +58,8 @@ def known_of(state: StateFolder, config: Config, host: Host) -> Known:
     return Known(
         present=True,
         routes=record.routes,
-        identities={c.name: _merged(record, record.controllers.get(c.name)) for c in host.controllers},
+        identities={HOST_ITSELF: _merged(record, None)}
+        | {c.name: _merged(record, record.controllers.get(c.name)) for c in host.controllers},
         not_ready=record.not_ready_reasons,
         route_reasons=record.route_reasons,
         boot_id=record.boot_id,

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from trigger.errors import ConfigError
-from trigger.host import Controller, Host
+from trigger.host import Controller, Host, Ssh
 
 # design.md, "Exit codes": 15 minutes, the memory at 50 MB/s, and 30 minutes to write and reboot.
 BASE_DEADLINE_S = 45 * 60.0
@@ -22,10 +22,19 @@ ANSWER_DEADLINE_S = 10.0
 
 # Two names for one controller share its address. A port that is not the driver's own is a forwarder in front of
 # several controllers, so that it tells them apart.
-_DEFAULT_PORTS = {"ipmi": 623, "redfish": 443, "ilo": 443, "drac": 443, "telnet": 23}
+_DEFAULT_PORTS = {"ipmi": 623, "redfish": 443, "ilo": 443, "drac": 443, "telnet": 23, "conserver": 3109}
 
 # action -> the method of the driver that does it; sysrq-c is trigger/sysrq_crash.py around `open_console`.
 ACTIONS = {"nmi": "send_nmi", "sysrq": "open_console", "sysrq-c": "send_sysrq_crash"}
+# Drivers that cannot do an action: such a controller is no route of it unless it is named or there is no other. A
+# test compares this with their methods; asking the classes would cost a fire the import of every driver.
+CANNOT = {
+    "nmi": ("telnet", "ssh-console", "rfc2217", "serial", "conserver", "host"),
+    "sysrq": ("redfish",),
+    "sysrq-c": ("redfish",),
+}
+# The host itself as a controller, by `--via host`: it need not be configured where `ssh:` is.
+HOST_ITSELF = "host"
 # What a rung of `trigger crash` is called in `ladder:` and needs of a driver.
 RUNGS = {"nmi": "send_nmi", "sysrq-c": "open_console"}
 
@@ -65,7 +74,7 @@ def make_plan(
     controller's address to what it resolves to. `abilities` maps a driver to its methods, for the action `crash`.
     Raises ConfigError when there is no controller to try.
     """
-    controllers = [c for c in host.controllers if not via or c.name == via]
+    controllers = _controllers(host, action, via)
     if not controllers:
         raise _no_controller(host, via)
     if action == "crash":
@@ -80,6 +89,23 @@ def make_plan(
         dump_target=dump_target_of(host, dump_target),
         keys=lock_keys(host, addresses or {}),
     )
+
+
+def _controllers(host: Host, action: str, via: str) -> list[Controller]:
+    """Return the controller that is named, else those that can do the action, else whatever there is."""
+    if not via:
+        able = [c for c in host.controllers if c.driver not in CANNOT.get(action, ())]
+        return able or list(host.controllers)
+    named = [c for c in host.controllers if c.name == via]
+    if not named and via == HOST_ITSELF and host.ssh is not None:
+        return [host_itself(host.ssh, host.where)]
+    return named
+
+
+def host_itself(ssh: Ssh, where: str) -> Controller:
+    """Return the controller that is the host's own kernel, reached as its `ssh:` says."""
+    options = {"key": ssh.key, "known_hosts": ssh.known_hosts, "engine": ssh.engine}
+    return Controller(HOST_ITSELF, "host", ssh.host, ssh.port, ssh.user, options=options, where=where)
 
 
 def ladder(

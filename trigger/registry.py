@@ -23,6 +23,11 @@ OURS = {
     "ilo": "drivers.ilo:IloDriver",
     "drac": "drivers.drac:DracDriver",
     "telnet": "drivers.telnet:TelnetDriver",
+    "ssh-console": "drivers.ssh_console:SshConsoleDriver",
+    "rfc2217": "drivers.rfc2217:Rfc2217Driver",
+    "serial": "drivers.serial_device:SerialDriver",
+    "conserver": "drivers.conserver:ConserverDriver",
+    "host": "drivers.host:HostDriver",
 }
 QUIRKS = "drivers.quirks:quirks_table"
 QUIRK_COLUMNS = ("driver", "vendor", "generation", "firmware", "differs", "source")

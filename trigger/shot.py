@@ -223,7 +223,7 @@ class _Attempt:
             has_record=self.known.present,
             expected=tuple(identity for identity in (written, recorded) if identity != Identity()),
             confirmed_by=self.wish.confirmed_by,
-            not_ready=self.known.reasons_against(opened.route.ability),
+            not_ready=self.known.reasons_against(opened.route.ability, opened.route.controller.driver),
             liveness=self._liveness.result(),
             open_fires=self.open_fires,
             protected=host.protected,
@@ -280,7 +280,9 @@ class _Attempt:
     def _driver(self, route: Route) -> Driver:
         controller = route.controller
         cls = load_driver(controller.driver)
-        ability = "open_console" if route.ability == "send_sysrq_crash" else route.ability
+        # A driver may crash by SysRq itself, as the host's own does; others by their console.
+        by_console = route.ability == "send_sysrq_crash" and not hasattr(cls, route.ability)
+        ability = "open_console" if by_console else route.ability
         if not callable(getattr(cls, ability, None)):
             able = next(name for name, method in ABILITIES.items() if method == ability)
             raise ConfigError(
@@ -295,7 +297,7 @@ class _Attempt:
             clock=self.around.clock,
         )
         driver = cls(controller, options)
-        return driver if ability == route.ability else self._by_console(driver)
+        return self._by_console(driver) if by_console else driver
 
     def _by_console(self, driver: Driver) -> Driver:
         """Return `driver` with its console as the button, recorded where there is a run to record for."""

@@ -85,6 +85,55 @@ def run(ssh: Ssh, command: str, deadline: Deadline, *, stdin: str = "", limit: i
     return out.decode("utf-8", "replace")
 
 
+class OpenProcess:
+    """A command on the host whose input stays open; as trigger.ssh_shell.Shell, without a BREAK."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def read(self, deadline: Deadline) -> bytes:
+        """Return what has come, waiting for something; b"" when `deadline` passes; EOFError when ssh has ended."""
+        import select
+
+        assert self._process.stdout is not None
+        if self._process.stdout.closed:
+            raise EOFError
+        if not select.select([self._process.stdout], [], [], deadline.left())[0]:
+            return b""
+        data = os.read(self._process.stdout.fileno(), 65536)
+        if not data:
+            raise EOFError
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, once; raises EOFError when ssh has ended."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(data)
+        except (OSError, ValueError):
+            raise EOFError from None
+
+    def close(self) -> None:
+        """End ssh; raises nothing."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def open_process(ssh: Ssh, command: str, deadline: Deadline) -> OpenProcess:
+    """Start one command on the host, its input kept open. What ssh has to say comes as output, then it ends."""
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(
+            argv(ssh, command), stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, bufsize=0, env=_environment()
+        )
+    except OSError as error:
+        raise ConfigError(f"ssh cannot be started: {error.strerror}.", next_step="Install OpenSSH's client.") from None
+    return OpenProcess(process)
+
+
 def _read(process: subprocess.Popen[bytes], ssh: Ssh, deadline: Deadline, limit: int) -> bytes:
     import selectors
 

@@ -128,19 +128,33 @@
   function drawCauses() {
     const counts = new Map();
     for (const row of data.hosts) {
-      for (const name of new Set(row.findings.filter(([, verdict]) => verdict >= 2).map(([name]) => name))) {
-        counts.set(name, (counts.get(name) || 0) + 1);
+      const worst = new Map();
+      for (const [name, verdict] of row.findings) if (verdict >= 2) worst.set(name, Math.max(verdict, worst.get(name) || 0));
+      for (const [name, verdict] of worst) {
+        const cause = counts.get(name) || { fail: 0, unknown: 0 };
+        cause[VERDICTS[verdict]] += 1;
+        counts.set(name, cause);
       }
     }
-    const causes = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 15);
+    const total = (cause) => cause.fail + cause.unknown;
+    const causes = [...counts].sort((a, b) => total(b[1]) - total(a[1])).slice(0, 16);
     if (!causes.length) byId("causes").append("No check fails anywhere.");
-    for (const [name, count] of causes) {
+    for (const [name, cause] of causes) {
+      const count = total(cause);
       const picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-      const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-      bar.setAttribute("width", `${Math.max(0.5, 100 * count / data.hosts.length)}%`);
-      bar.setAttribute("height", "100%");
       picture.setAttribute("aria-hidden", "true");
-      picture.append(bar);
+      let left = 0;
+      for (const kind of ["fail", "unknown"]) {
+        if (!cause[kind]) continue;
+        const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+        const width = Math.max(0.5, 100 * cause[kind] / data.hosts.length);
+        bar.setAttribute("class", kind);
+        bar.setAttribute("x", `${left}%`);
+        bar.setAttribute("width", `${width}%`);
+        bar.setAttribute("height", "100%");
+        picture.append(bar);
+        left += width;
+      }
       byId("causes").append(make("button", { "class": "cause", type: "button", "data-check": name, "aria-pressed": "false",
         title: data.checks[name].why, press: () => { wanted.check = wanted.check === name ? "" : name; show(); } },
         make("span", {}, name), picture, make("span", { "class": "number" }, String(count))));

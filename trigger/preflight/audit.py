@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +11,6 @@ from trigger.driver import HasConsole, Identity
 from trigger.errors import ConfigError, DriverError, GuardRefused, TriggerError
 from trigger.fires import open_fires_everywhere
 from trigger.guard import judge_open_fires, refusal
-from trigger.history import runs_of
 from trigger.host import Host, Ssh
 from trigger.lock import Locks
 from trigger.plan import lock_keys
@@ -22,13 +20,14 @@ from trigger.preflight.controllers import Asked, Asking, Rehearse, ask, controll
 from trigger.preflight.facts import Facts
 from trigger.preflight.identity import host_identity
 from trigger.preflight.learn import dump_targets, make_record
+from trigger.preflight.proved import ProvedDump, last_proved
 from trigger.preflight.readings import parse, script
 from trigger.preflight.rehearse import TURN, Rehearsal, of_this_boot, rehearse, why_not
 from trigger.preflight.verdict import READY_ROUTES, Matrix, is_ready, matrix
 from trigger.record import Record, find_record, write_record
 from trigger.recording import Recording
 from trigger.run import new_run_id
-from trigger.state import JOURNAL, StateFolder
+from trigger.state import StateFolder
 
 SCRIPT_S = 45.0
 TRUST_S = 20.0
@@ -162,22 +161,9 @@ def _state(table: Matrix, host_seen: bool, controllers_seen: int) -> str:
     return "not-ready" if hopeless else "unknown"
 
 
-def last_proved(state: StateFolder, host: str) -> str:
-    """Return which dump of the host was last proved complete, in words; "" where the journal has none."""
-    if not state.has(host, JOURNAL):
-        return ""
-    try:
-        runs = runs_of(state, host)
-    except TriggerError:
-        return ""  # a damaged journal is the guard's to refuse
-    proved = [run for run in runs if run.exit_code == 0 and run.dump]
-    if not proved:
-        return ""
-    newest = max(proved, key=lambda run: run.started)
-    return f"{newest.dump}, of {time.strftime('%Y-%m-%d', time.gmtime(newest.started))}"
-
-
-def read_facts(host: Host, asking: Asking, read: ReadHost, proved: str = "") -> tuple[Facts | None, Finding | None]:
+def read_facts(
+    host: Host, asking: Asking, read: ReadHost, proved: ProvedDump | None = None
+) -> tuple[Facts | None, Finding | None]:
     """Run the script on the host; return its facts, and the finding about the login."""
     if host.ssh is None:
         return None, finding(LOGIN, fail("no `ssh:` is configured, so the host itself was not looked at"))

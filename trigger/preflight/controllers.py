@@ -28,6 +28,7 @@ from trigger.preflight import identity, settings
 from trigger.preflight.check import Check, Finding, Judgement, Route, Stage, fail, finding, good, warn
 from trigger.preflight.facts import Facts
 from trigger.preflight.identity import Claim
+from trigger.preflight.proved import ProvedDump
 from trigger.preflight.reading import Reader
 from trigger.preflight.rehearse import BREAK, Rehearsal, judge_rehearsal
 from trigger.record import Record, config_hash
@@ -96,7 +97,7 @@ def ask(
         driver_class = load_driver(controller.driver)
     except ConfigError as error:
         return Asked(controller, error=error)
-    routes = _routes(driver_class)
+    routes = _routes(controller, driver_class)
     rejected = old.rejected_logins.get(controller.name) if old else None
     if rejected == config_hash(host) and not asking.retry_auth:
         return Asked(controller, routes, error=_still_rejected(controller))
@@ -116,7 +117,7 @@ def ask(
             probe = _with_settings(probe, driver, found, asking.clock)
             reached = resolve_all([controller.address]).get(controller.address, ())
             asked = Asked(controller, routes, probe, settings=found, addresses=reached)
-            if rehearse is None or not isinstance(driver, HasConsole):
+            if rehearse is None or not isinstance(driver, HasConsole) or Route.SYSRQ_SOL not in routes:
                 return asked
             return replace(asked, rehearsal=rehearse(driver, asked))
     except TriggerError as error:
@@ -147,8 +148,13 @@ def _with_settings(probe: Probe, driver: Driver, found: Settings | None, clock: 
     return replace(probe, learned=learned, identity=replace(probe.identity, firmware=firmware))
 
 
-def _routes(driver_class: type[Driver]) -> tuple[Route, ...]:
-    """Return the routes that a driver's abilities open; the method is the ability."""
+def _routes(controller: Controller, driver_class: type[Driver]) -> tuple[Route, ...]:
+    """Return the routes that a driver's abilities open; the method is the ability.
+
+    The host itself (driver `host`) has a console as well, but one that a hung host does not have.
+    """
+    if controller.driver == "host":
+        return (Route.SYSRQ_SSH,)
     abilities = ((Route.NMI, SendsNmi), (Route.SYSRQ_SOL, HasConsole))
     return tuple(route for route, ability in abilities if issubclass(driver_class, ability))
 
@@ -195,7 +201,8 @@ def _findings(answer: Asked, host: Host, facts: Facts | None, old: Record | None
         judged.append((settings.CLOCK, settings.judge_clock(answer.settings, asking.clock)))
     found = [finding(_for(check, answer.routes), judgement, name) for check, judgement in judged if judgement]
     if Route.NMI in answer.routes:
-        found.append(finding(ALLOWED, _allowed(probe), name))
+        proved = facts.proved_dump if facts is not None else None
+        found.append(finding(ALLOWED, _allowed(probe, proved, name), name))
     sol = settings.judge_sol(answer.settings, facts) if answer.settings is not None else None
     if sol is not None and Route.SYSRQ_SOL in answer.routes:
         found.append(finding(settings.SOL, sol, name))
@@ -234,7 +241,9 @@ def _power(probe: Probe) -> Judgement:
     return good(f"the power is {probe.power.value}")
 
 
-def _allowed(probe: Probe) -> Judgement:
+def _allowed(probe: Probe, proved: ProvedDump | None, name: str) -> Judgement:
+    if proved is not None and proved.nmi_through == name:
+        return good(f"an NMI through it gave a dump on {proved.day}: verified")
     if probe.nmi_allowed is False:
         return fail(
             "the controller does not list an NMI among what it can do",

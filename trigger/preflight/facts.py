@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from trigger.preflight.kdump_config import KdumpSettings, read_settings
+from trigger.preflight.proved import ProvedDump
 from trigger.preflight.readings import Reading
 
 _RELEASE_FAMILIES = {
@@ -84,7 +85,7 @@ class Watchdog:
 class Facts:
     """Everything read from one host; `asked_at` and `answered_at` frame the reading on the operator's clock.
 
-    `proved_dump` says which dump of this host trigger itself has proved complete, "" where there is none.
+    `proved_dump` is the newest dump of this host that trigger itself has proved complete.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Facts:
         *,
         asked_at: float | None = None,
         answered_at: float | None = None,
-        proved_dump: str = "",
+        proved_dump: ProvedDump | None = None,
     ) -> None:
         self.readings = readings
         self.proved_dump = proved_dump

@@ -266,7 +266,7 @@ def _way_is_open(entry: Entry, folder: Folder) -> bool:
 def judge_last(facts: Facts) -> Judgement | None:
     """Judge whether a dump was ever seen to work on this host."""
     if facts.proved_dump:
-        return good(f"trigger has proved a dump of this host: {facts.proved_dump}")
+        return good(f"trigger has proved a dump of this host on {facts.proved_dump.day}: {facts.proved_dump.path}")
     test = facts.word("last-test")
     if test.startswith("success"):
         return good("`kdumpctl test` succeeded here")

@@ -76,7 +76,9 @@ def test_who_else_is_let_in() -> None:
     holes = Settings(exposures=(Exposure("default-account", "ADMIN"), Exposure("cipher-0", "suite 0", "close it")))
     found = judge_access(BMC, Probe(), holes)
     assert found is not None
-    assert (found.verdict, found.says, found.remedy) == (Verdict.WARN, "suite 0; ADMIN", ("# close it",)), "the worst first"
+    assert (found.verdict, found.says, found.remedy) == (Verdict.WARN, "suite 0; ADMIN", ("# close it",)), (
+        "the worst first"
+    )
     plain = judge_access(BMC._replace(options={"scheme": "http"}), Probe(), None)
     assert plain is not None
     assert "in the clear" in plain.says

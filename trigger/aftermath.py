@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LIMIT_S = 8.0  # for everything after the end
 EVENT_LOG_S = 6.0
+NOTIFY_S = 4.0  # for notifications that are still under way
 NEWEST = 50
 _STEP_S = 0.05
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -94,10 +95,10 @@ class Aftermath:
             self._notifier.finish()
         threads = [_started(self._keep_record), _started(self._keep_look)]
         threads += [] if self._brief else [_started(self._keep_event_log)]
-        notifier = self._notifier
+        notifier, notify_until = self._notifier, time.monotonic() + NOTIFY_S
         _wait(lambda: not any(thread.is_alive() for thread in threads), over)
         if notifier is not None:
-            _wait(notifier.done, over)
+            _wait(notifier.done, lambda: over() or time.monotonic() > notify_until)
             self._notes += notifier.failures()
         self._report()
 

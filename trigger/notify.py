@@ -166,6 +166,8 @@ def post(url: str, event: dict[str, Any], limit_s: float = LIMIT_S) -> None:
     finally:
         timer.cancel()
         connection.close()
+    if late.is_set():
+        raise NotDelivered(f"no answer within {limit_s:.0f} s")
     if not 200 <= status < 300:
         raise NotDelivered(f"it answered with status {status}")
 

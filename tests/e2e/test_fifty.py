@@ -41,6 +41,7 @@ for name in ("utf-8-sig", "idna", "ascii", "latin-1", "utf-16", "hex"):
     __import__("codecs").lookup(name)
 import pwd, signal, difflib
 from trigger.cli import main
+signal.alarm(120)  # of this process alone: whoever waits for what it says is not kept waiting
 gate, opened = os.pipe()
 
 def child(uid, home, words):

@@ -14,6 +14,7 @@ MAX_DMESG = 4 * 1024 * 1024
 _MAX_LINE = 1000
 _KEEP = 5
 
+_STAMP = re.compile(r"(?:<\d+>)?\[\s*(\d{1,12}\.\d{1,9})\]")  # seconds since boot (CONFIG_PRINTK_TIME)
 _PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 # What shot it: the lines of the diagnostic interrupt or of SysRq (arch/x86/kernel/nmi.c, drivers/tty/sysrq.c)
 _TRIGGER = re.compile(
@@ -42,12 +43,14 @@ class FirstLook:
 
     `trigger` are the lines of the NMI or SysRq that caused it; `before` the last lines of trouble before
     that, oldest first, each with its kind in front. `crash` is where the kernel was; None without a panic.
+    `uptime` is for how many seconds the kernel had run at its panic, None where its log has no times.
     """
 
     panic: str = ""
     trigger: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     crash: Crash | None = None
+    uptime: float | None = None
 
 
 def read_dmesg(reader: Reader) -> str:
@@ -71,7 +74,13 @@ def look(dmesg: str) -> FirstLook:
         trigger=tuple(harmless(lines[number].strip()) for number in shots),
         before=_trouble(lines[:first]),
         crash=stack.read(lines, end) if panics else None,
+        uptime=_uptime(lines[end]) if panics else None,
     )
+
+
+def _uptime(line: str) -> float | None:
+    stamp = _STAMP.match(line.strip())
+    return float(stamp[1]) if stamp else None
 
 
 def _trouble(lines: list[str]) -> tuple[str, ...]:

@@ -166,7 +166,8 @@ class Following:
         if self.facts is None:
             return None
         new = None if self.baseline.entries is None else True
-        return verify(self.facts, self.expectation, self.fire_time, new=new)
+        uptime = self.look.uptime if self.look is not None else None
+        return verify(self.facts, self.expectation, self.fire_time, new=new, uptime=uptime)
 
     def _is_another(self, landing: Landing, verdict: Verdict) -> bool:
         """A growing dump's crash time is in its header already, but only a whole dump's is believed."""

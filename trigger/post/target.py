@@ -22,6 +22,7 @@ from trigger.post.reader import Reader
 
 CALL_SECONDS = 20.0
 _MAX_ENTRIES = 100_000
+_PLAIN = "/:@+,=~"  # what may stand in a URL's path as it is
 
 
 class OpenFile(Reader, Protocol):
@@ -57,13 +58,19 @@ class Store(Protocol):
 class Target:
     """A target as configured: `open` opens a Store, in which `path` is the directory that dumps land in.
 
-    `url` is for people. `own_disk` says that it is the crashed host's own, readable only when it is back.
+    `url` is for people. `own_disk` says that it is the crashed host's own, readable only when it is back. `place` is
+    what goes before a path to make a URL that `resolve` opens: sftp://user@host:port, "" for this machine.
     """
 
     url: str
     path: str
     open: Callable[[], Store]
     own_disk: bool = False
+    place: str = ""
+
+    def shown(self, path: str) -> str:
+        """Return a path in it as `trigger inspect` takes it."""
+        return f"{self.place}{urllib.parse.quote(path, safe=_PLAIN)}" if self.place else path
 
 
 def resolve(
@@ -84,13 +91,14 @@ def resolve(
     if mapped.startswith("/"):
         return Target(url, _clean(mapped), LocalStore)
     parts = _split(mapped)
+    place = f"{parts.scheme}://{parts.netloc}"
     if parts.scheme == "file" and parts.hostname in (None, "localhost"):
         return Target(url, _clean(urllib.parse.unquote(parts.path)), LocalStore)
     if parts.scheme == "sftp" and parts.hostname:
         where = _ssh_of(parts, ssh)
-        return Target(url, _clean(urllib.parse.unquote(parts.path)), lambda: SftpStore(where))
+        return Target(url, _clean(urllib.parse.unquote(parts.path)), lambda: SftpStore(where), place=place)
     if parts.scheme in ("ftp", "smb") and parts.hostname:
-        return Target(url, _clean(urllib.parse.unquote(parts.path)), lambda: _open_remote(parts))
+        return Target(url, _clean(urllib.parse.unquote(parts.path)), lambda: _open_remote(parts), place=place)
     raise _unmapped(url)
 
 
@@ -111,9 +119,14 @@ def baseline(store: Store, path: str) -> Baseline:
 
 
 def _unmapped(url: str) -> ConfigError:
+    """Return the error with the line to add; what can be opened as it is, is opened when the operator says so."""
+    if url.startswith(("sftp://", "ftp://", "smb://")):
+        why, how = "is named by the host alone, and your keys are not used where a host says", url
+    else:
+        why, how = "cannot be read from here as it is", "/where/it/is/mounted or sftp://host/path"
     return ConfigError(
-        f"The dump target {url} cannot be read from here as it is.",
-        next_step=f'Say how to read it: dump_stores: {{"{url}": "/where/it/is/mounted or sftp://host/path"}}',
+        f"The dump target {url} {why}.",
+        next_step=f'Say in the configuration how to read it: dump_stores: {{"{url}": "{how}"}}',
     )
 
 

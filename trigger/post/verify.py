@@ -30,9 +30,10 @@ class Expectation:
     """What we know of the host whose dump we wait for.
 
     `host` is the inventory's name, `nodename` what `uname -n` said at the last preflight ("" without a
-    record). `clock_offset` is the host's clock minus ours in seconds, None when unknown. `same_boot` says
-    that the record was made in the boot that was shot; only then do `build_id` (hex), `stext` and
-    `kernel_offset` (addresses; None when unknown) say anything.
+    record). `clock_offset` is the host's clock minus ours in seconds, None when unknown. `build_id` (hex), `stext`
+    and `kernel_offset` (addresses; None when unknown) are those of the boot that the record was made in. They say
+    something only when that is the boot that was shot: `same_boot`, or as `of_recorded_boot` finds out from
+    `recorded_at` (seconds since the epoch on our clock).
     """
 
     host: str
@@ -42,6 +43,7 @@ class Expectation:
     build_id: str = ""
     stext: int | None = None
     kernel_offset: int | None = None
+    recorded_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +54,33 @@ class Verdict:
     reason: str
 
 
-def verify(facts: DumpFacts, expectation: Expectation, fire_time: float, *, new: bool | None) -> Verdict:
+def of_recorded_boot(facts: DumpFacts, expectation: Expectation, uptime: float | None) -> bool:
+    """Return whether the record was made in the boot that crashed, which had been up for `uptime` seconds.
+
+    A kernel that was up already when the record was made, by two minutes at least, is the one that was recorded.
+    """
+    recorded, crash, offset = expectation.recorded_at, facts.crash_time, expectation.clock_offset
+    if recorded is None or crash is None or offset is None or uptime is None:
+        return False
+    booted = crash - offset - uptime
+    return booted + CLOCK_TOLERANCE < recorded <= crash - offset + CLOCK_TOLERANCE
+
+
+def verify(
+    facts: DumpFacts, expectation: Expectation, fire_time: float, *, new: bool | None, uptime: float | None = None
+) -> Verdict:
     """Compare a dump with what is expected.
 
     `fire_time` is seconds since the epoch on our clock; `new` says whether the dump was missing from the
-    baseline, None when there is no baseline.
+    baseline, None when there is no baseline. `uptime` is for how many seconds the crashed kernel had run, by its log.
     """
     if new is False:
         return Verdict(Identity.OLDER_CRASH, "it was there before the fire")
     name = _compare_name(facts.nodename, expectation)
     if name.identity is Identity.ANOTHER_HOST:
         return name
-    if expectation.same_boot and (difference := _other_boot(facts, expectation)):
+    same_boot = expectation.same_boot or of_recorded_boot(facts, expectation, uptime)
+    if same_boot and (difference := _other_boot(facts, expectation)):
         return Verdict(Identity.ANOTHER_HOST, difference)
     time = _compare_time(facts.crash_time, expectation.clock_offset, fire_time, new=new)
     if time.identity is not Identity.OURS:

@@ -11,20 +11,14 @@ from collections.abc import Callable
 from functools import partial
 
 from trigger.clock import Clock, Deadline
-from trigger.errors import TriggerError, Unreachable
 from trigger.events import Event, Finished
-from trigger.post.following import TargetState
-from trigger.post.landing import Baseline, State
-from trigger.post.poller import watch_target
-from trigger.post.target import Store, Target
-from trigger.post.verify import Expectation
 from trigger.text import harmless
 from trigger.verdict import decide
 from trigger.watch.evidence import Evidence, News
 from trigger.watch.host import watch_host
 from trigger.watch.report import Report
 from trigger.watch.status import Status
-from trigger.watch.target import shown, target_of
+from trigger.watch.targets import Targets
 from trigger.watch.watched import Watched
 
 # How often the loop looks at the clock and the console; what other witnesses say wakes it at once.
@@ -56,19 +50,16 @@ class _Follower:
         self._deadline = Deadline(watched.deadline_at - clock.time(), clock)
         self._queue: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._evidence = Evidence(watched, clock.monotonic(), self._shown)
         self._threads: list[threading.Thread] = []
-        self._target: Target | None = None
+        self._targets = Targets(
+            watched, clock, self._deadline, self._queue.put, self._stop, lambda: self._evidence.host
+        )
+        self._evidence = Evidence(watched, clock.monotonic(), harmless, own_disk=self._targets.own_disk)
 
     def start(self) -> None:
         """Start one thread for each source of evidence; the console has its own already."""
-        try:
-            self._target = target_of(self._watched)
-        except TriggerError as error:
-            self._queue.put(TargetState(State.UNREADABLE, reason=error.message))
-        else:
-            self._evidence.own_disk = self._target.own_disk
-            self._run("target", self._watch_target)
+        for number, place in enumerate(self._targets.places):
+            self._run(f"target {place.where}", partial(self._targets.watch, number))
         if self._watched.host.ssh is not None:
             self._run("host", self._watch_host)
         if self._watched.controller is not None:
@@ -116,9 +107,6 @@ class _Follower:
         for event in self._evidence.take(news, self._clock.monotonic()):
             emit(event)
 
-    def _shown(self, path: str) -> str:
-        return harmless(shown(self._target, path, self._watched.host.name)) if self._target is not None and path else ""
-
     def _run(self, name: str, function: Callable[[], None]) -> None:
         thread = threading.Thread(target=function, name=f"watch {name}", daemon=True)
         self._threads.append(thread)
@@ -128,32 +116,3 @@ class _Follower:
         ssh = self._watched.host.ssh
         if ssh is not None:
             watch_host(ssh, self._watched.fired_at, self._clock, self._queue.put, self._stop)
-
-    def _watch_target(self) -> None:
-        assert self._target is not None
-        final = watch_target(
-            self._open,
-            self._watched.baseline or Baseline(self._target.path),
-            self._watched.fired_at,
-            _expectation(self._watched),
-            self._deadline,
-            self._clock,
-            self._queue.put,
-            self._stop,
-            host_back=lambda: self._evidence.host.boot == "new",
-        )
-        self._queue.put(final)
-
-    def _open(self) -> Store:
-        """Open the target; the host's own directory only once its SSH answers, so as not to wait for a dead one."""
-        assert self._target is not None
-        if self._target.own_disk and self._evidence.host.port != "banner":
-            raise Unreachable(f"{self._watched.host.name} is not back yet, and the dump is on its own disk")
-        return self._target.open()
-
-
-def _expectation(watched: Watched) -> Expectation:
-    record = watched.known.record
-    if record is None:
-        return Expectation(watched.host.name)
-    return Expectation(watched.host.name, record.identity.hostname, record.clock_offset_s)

@@ -102,6 +102,28 @@ def test_another_boot_disproves_only_when_the_record_is_of_the_boot_that_was_sho
         assert verdict(expectation=expectation, info={}) is Identity.OURS
 
 
+@pytest.mark.parametrize(
+    ("uptime", "recorded", "offset", "expected"),
+    [
+        (86_400.0, FIRE - 3600, 0.0, Identity.ANOTHER_HOST),  # the crashed kernel ran when the record was made
+        (86_400.0, FIRE, 0.0, Identity.ANOTHER_HOST),
+        (1800.0, FIRE - 3600, 0.0, Identity.OURS),  # it was booted later: the record is of another boot
+        (3600.0, FIRE - 3600, 0.0, Identity.OURS),  # too near to say
+        (86_400.0, None, 0.0, Identity.OURS),
+        (None, FIRE - 3600, 0.0, Identity.OURS),
+        (86_400.0, FIRE - 3600, None, Identity.OURS),
+    ],
+)
+def test_a_record_disproves_only_a_dump_of_the_boot_it_was_made_in(
+    uptime: float | None, recorded: float | None, offset: float | None, expected: Identity
+) -> None:
+    facts = DumpFacts("vmcore", 1, nodename="server42", crash_time=FIRE + 3, vmcoreinfo=INFO)
+    another = Expectation("server42", "", offset, stext=vmcores.STEXT + 0x200000, recorded_at=recorded)
+    assert verify(facts, another, FIRE, new=True, uptime=uptime).identity is expected
+    same = Expectation("server42", "", offset, stext=vmcores.STEXT, recorded_at=recorded)
+    assert verify(facts, same, FIRE, new=True, uptime=uptime).identity is Identity.OURS
+
+
 def test_hostile_numbers() -> None:
     for crash in (1e300, -1e300, float("inf"), float("nan"), 2.0**39):
         verdict(crash=crash)

@@ -42,7 +42,7 @@ def make(state: StateFolder) -> Iterator[Make]:
     def watch_at(port: int) -> ConsoleWatch:
         host = Host("server42", (Controller("serial", "telnet", "127.0.0.1", port),))
         opener = Opener(make_plan(host, "sysrq"), Known(), lambda _: Secret(), clock)
-        made.append(ConsoleWatch(opener, lambda: Recording(state, "server42", "run", clock), clock))
+        made.append(ConsoleWatch(lambda: opener, lambda: Recording(state, "server42", "run", clock), clock))
         return made[-1]
 
     yield watch_at

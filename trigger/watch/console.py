@@ -50,9 +50,10 @@ class ConsoleNews(NamedTuple):
 class ConsoleWatch:
     """One console of one run. `start`, `ready`, `fired`, `adopt` and `close` are for the main thread."""
 
-    def __init__(self, opener: Opener, record: Callable[[], Recording], clock: Clock) -> None:
-        """`record` makes the recording, once the console is open."""
-        self._opener, self._record, self._clock = opener, record, clock
+    def __init__(self, make_opener: Callable[[], Opener], record: Callable[[], Recording], clock: Clock) -> None:
+        """`make_opener` loads drivers, in the console's own thread; `record` makes the recording once it is open."""
+        self._make_opener, self._record, self._clock = make_opener, record, clock
+        self._opener: Opener | None = None
         self._recording: Recording | None = None
         self._news: queue.SimpleQueue[ConsoleNews] = queue.SimpleQueue()
         self._console: Console | None = None
@@ -144,7 +145,8 @@ class ConsoleWatch:
     def _open(self, tries: int) -> float | None:
         """Open the console; return how long to wait before the next try, None when it is open."""
         try:
-            self._console = self._opener.open()
+            opener = self._opener = self._opener or self._make_opener()
+            self._console = opener.open()
         except TriggerError as error:
             said = error.message.split(" Nothing was sent")[0]  # true of the console, misleading after a shot
             self._problem = f"no console: {harmless(without_secrets(said))}"
@@ -152,13 +154,13 @@ class ConsoleWatch:
                 self._tell("unavailable", self._problem)
             self._settled.set()
             return _pause(error, tries)
-        self._give_back, self._problem = self._opener.close, ""
+        self._give_back, self._problem = opener.close, ""
         try:
             self.recording()
         except (GuardRefused, OSError) as error:
             self._problem = f"the console cannot be recorded: {harmless(str(error))}"
         self._attached_at = self._clock.monotonic()
-        self._tell("open", f"the console is open ({harmless(self._opener.controller)})")
+        self._tell("open", f"the console is open ({harmless(opener.controller)})")
         return None
 
     def _listen(self, reader: Reader, said: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trigger.console_opening import Opener
 from trigger.driver import Driver, DriverOptions, Identity
-from trigger.errors import GuardRefused
+from trigger.errors import ConfigError, GuardRefused
 from trigger.events import Guarded
 from trigger.host import Controller, Host
 from trigger.plan import Plan, Route
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from trigger.run import Run
     from trigger.shot import Opened, Surroundings
     from trigger.watch.fence_kdump import FenceKdumpListener
+
+# The host over its own SSH is no console of a host that hangs.
+_NO_WITNESSES = ("host",)
 
 
 class Ears:
@@ -111,14 +114,27 @@ class Ears:
         return ControllerWatch(make, controller.name, fired_at, self._run.clock)
 
     def _new_console(self) -> ConsoleWatch:
-        """Return the console, not opened yet: of any controller of the plan, the one that was proved first."""
-        known, run, state, host = self._known, self._run, self._before.state, self._plan.host.name
-        proved = known.record.console.controller if known.record is not None else ""
-        controllers = {route.controller.name: route.controller for route in self._plan.routes}
-        ordered = sorted(controllers.values(), key=lambda controller: controller.name != proved)
-        plan = self._plan._replace(routes=tuple(Route(controller, "open_console") for controller in ordered))
-        opener = Opener(plan, known, self._answers, run.clock)
-        return ConsoleWatch(opener, lambda: Recording(state, host, run.id, run.clock), run.clock)
+        """Return the console, not opened yet."""
+        run, state, host = self._run, self._before.state, self._plan.host.name
+        return ConsoleWatch(self._opener, lambda: Recording(state, host, run.id, run.clock), run.clock)
+
+    def _opener(self) -> Opener:
+        """Return what opens a console: one of the plan's controllers, or any of the host's that is a console only.
+
+        The one that was proved comes first, then those that cost the BMC no session. Loads the drivers. Raises
+        ConfigError when there is none to try.
+        """
+        proved = self._known.record.console.controller if self._known.record is not None else ""
+        routes = {route.controller.name for route in self._plan.routes}
+        ranked: list[tuple[bool, bool, int, Controller]] = []
+        for controller in self._plan.host.controllers:
+            alone = _is_console_only(controller)
+            if controller.driver not in _NO_WITNESSES and (alone or controller.name in routes):
+                ranked.append((controller.name != proved, not alone, len(ranked), controller))
+        if not ranked:
+            raise ConfigError("none of the controllers can have one")
+        plan = self._plan._replace(routes=tuple(Route(found[3], "open_console") for found in sorted(ranked)))
+        return Opener(plan, self._known, self._answers, self._run.clock)
 
     def _answers(self, controller: Controller) -> Answers:
         """Return where a password comes from: nobody is asked for another one while a shot is on its way."""
@@ -126,6 +142,15 @@ class Ears:
         if typed and controller.name == self._logged_in:
             return self._before.answers(controller)
         return ControllerSecrets(self._plan.host, controller)
+
+
+def _is_console_only(controller: Controller) -> bool:
+    """Return whether a controller's driver can open a console and can send no NMI; False when it cannot be loaded."""
+    try:
+        cls = load_driver(controller.driver)
+    except ConfigError:
+        return False
+    return callable(getattr(cls, "open_console", None)) and not callable(getattr(cls, "send_nmi", None))
 
 
 def _make_driver(controller: Controller, options: DriverOptions) -> Driver:

@@ -128,7 +128,7 @@ def _run(
     listeners: list[Listener] = [
         people,
         *([print_json] if choices.as_json else []),
-        after := Aftermath(around, plan.host, known, brief=choices.until == "accepted"),
+        after := Aftermath(around, plan.host, known, wish.log, brief=choices.until == "accepted"),
     ]
     run = Run(around.state, plan.host.name, around.clock, listeners, syslog=around.syslog)
     ears: Ears | None = None

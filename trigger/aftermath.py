@@ -21,6 +21,7 @@ from trigger.text import harmless, without_secrets
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trigger.driver import EventLogEntry
     from trigger.host import Host
     from trigger.journal import Line
     from trigger.known import Known
@@ -38,10 +39,21 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Aftermath:
     """Listens to a run; `conclude` does the rest. Raises nothing."""
 
-    def __init__(self, around: Surroundings, host: Host, known: Known, *, brief: bool = False) -> None:
-        """`brief`: nobody waits for more than the controller's answer, so no login is made after the end."""
+    def __init__(
+        self,
+        around: Surroundings,
+        host: Host,
+        known: Known,
+        log: tuple[EventLogEntry, ...] = (),
+        *,
+        brief: bool = False,
+    ) -> None:
+        """`log` is the controller's event log as it was shown before the question.
+
+        `brief`: nobody waits for more than the controller's answer, so no login is made after the end.
+        """
         self._around, self._host, self._known, self._notify = around, host, known, around.notify
-        self._run, self._brief = "", brief
+        self._run, self._brief, self._log = "", brief, log
         self._notifier: Notifier | None = None
         self._planned: Planned | None = None
         self._firing: Firing | None = None
@@ -93,7 +105,7 @@ class Aftermath:
     def _conclude(self, over: Callable[[], bool]) -> None:
         if self._notifier is not None:
             self._notifier.finish()
-        threads = [_started(self._keep_record), _started(self._keep_look)]
+        threads = [_started(self._keep_record), _started(self._keep_log_before), _started(self._keep_look)]
         threads += [] if self._brief else [_started(self._keep_event_log)]
         notifier, notify_until = self._notifier, time.monotonic() + NOTIFY_S
         _wait(lambda: not any(thread.is_alive() for thread in threads), over)
@@ -124,6 +136,13 @@ class Aftermath:
             from trigger.record import as_plain
 
             self._files().write_json(PREFLIGHT, as_plain(record))
+
+    def _keep_log_before(self) -> None:
+        from trigger.controller_log import as_plain
+        from trigger.run_files import LOG_BEFORE
+
+        if self._log:
+            self._files().write_json(LOG_BEFORE, {"v": 1, "host": self._host.name, **as_plain(self._log)})
 
     def _keep_event_log(self) -> None:
         from trigger.controller_log import read_log

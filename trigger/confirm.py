@@ -19,14 +19,14 @@ from trigger.guard import Finding, refusal
 from trigger.journal import Line
 from trigger.known import Known
 from trigger.plan import Plan, Route
-from trigger.shot import Surroundings, Wish, survey
+from trigger.shot import Surroundings, Survey, Wish, survey
 from trigger.text import harmless
 
 
 def dry_run(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> int:
     """Print the plan and what the guard finds; raise what it would raise, or return 0. Takes no lock."""
     _print_plan(plan)
-    findings = _look(plan, known, wish, around)
+    findings = _look(plan, known, wish, around).findings
     error = refusal(findings, wish.accepted, wish.command, wish.reason)
     if error is not None:
         raise error
@@ -40,7 +40,8 @@ def ask(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> Wish:
     Raises GuardRefused when another word was typed, or when a rule speaks that no word can pass.
     """
     _print_plan(plan)
-    findings = _look(plan, known, wish, around, log=True)
+    seen = _look(plan, known, wish, around, log=True)
+    findings = seen.findings
     rules = tuple(finding.rule for finding in findings if finding.overridable)
     error = refusal(findings, rules, wish.command, wish.reason)
     if error is not None:
@@ -56,7 +57,7 @@ def ask(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> Wish:
             next_step="Run the same command again and type the host's name.",
         )
     reason = wish.reason or ("accepted on the terminal" if rules else "")
-    return wish._replace(confirmed_by=name, accepted=tuple({*wish.accepted, *rules}), reason=reason)
+    return wish._replace(confirmed_by=name, accepted=tuple({*wish.accepted, *rules}), reason=reason, log=seen.log)
 
 
 def ask_next_rung(plan: Plan, finished: Finished, lines: Sequence[Line], route: Route) -> bool:
@@ -99,7 +100,7 @@ def _print_plan(plan: Plan) -> None:
     click.echo(f"  dump expected at {harmless(plan.dump_target)}", err=True)
 
 
-def _look(plan: Plan, known: Known, wish: Wish, around: Surroundings, log: bool = False) -> tuple[Finding, ...]:
+def _look(plan: Plan, known: Known, wish: Wish, around: Surroundings, log: bool = False) -> Survey:
     """Probe, read-only, and show what was found; with `log` also the newest of the controller's event log."""
     seen = survey(plan, known, wish, around, log=log)
     if seen.request:
@@ -114,7 +115,7 @@ def _look(plan: Plan, known: Known, wish: Wish, around: Surroundings, log: bool 
     for finding in seen.findings:
         mark = "!" if finding.overridable else "X"
         click.echo(f"  {mark} {finding.rule}: {harmless(finding.message)}", err=True)
-    return seen.findings
+    return seen
 
 
 def _show_life(plan: Plan, findings: Sequence[Finding]) -> None:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from trigger.clock import Deadline
-from trigger.driver import Answers, DriverOptions, HasEventLog, Identity
+from trigger.driver import Answers, DriverOptions, EventLogEntry, HasEventLog, Identity
 from trigger.errors import TriggerError
 from trigger.host import Controller
 from trigger.known import Known
@@ -35,8 +35,15 @@ def read_log(controller: Controller, answers: Answers, known: Known, seconds: fl
             entries = driver.event_log(deadline, newest)
     except TriggerError as error:
         return {**told, "read_at": time.time(), "problem": harmless(without_secrets(error.message))}
+    return {**told, "read_at": time.time(), **as_plain(entries)}
+
+
+def as_plain(entries: tuple[EventLogEntry, ...]) -> dict[str, Any]:
+    """Return `entries` as plain JSON, harmless; or the `problem` that stands in their place (trigger/shot.py)."""
+    if len(entries) == 1 and entries[0].time is None and entries[0].text.startswith("the log cannot be read"):
+        return {"problem": harmless(entries[0].text)}
     plain = [
         {"time": e.time, "severity": harmless(e.severity), "text": harmless(e.text, limit=1000), "key": harmless(e.key)}
         for e in entries
     ]
-    return {**told, "read_at": time.time(), "entries": plain}
+    return {"entries": plain}

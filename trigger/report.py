@@ -268,10 +268,12 @@ def _new_log(beside: Beside) -> tuple[tuple[str, ...], str]:
     if after.get("problem"):
         return (), harmless(str(after["problem"]))
     before = beside.log_before
-    old = {_key(entry) for entry in _entries(before)} if before and not before.get("problem") else None
-    entries = [entry for entry in _entries(after) if old is None or _key(entry) not in old]
-    problem = "" if old is not None else "it was not read before the fire: some of these entries may be older"
-    return tuple(_in_words(entry) for entry in entries), problem
+    entries = _entries(after)
+    old = {_key(entry) for entry in _entries(before)} if before else set()
+    last = max((at for at, entry in enumerate(entries) if _key(entry) in old), default=-1)
+    empty = before is not None and not before.get("problem") and not old
+    problem = "" if last >= 0 or empty else "not compared with before the fire: some of these entries may be older"
+    return tuple(_in_words(entry) for entry in entries[last + 1 :]), problem
 
 
 def _entries(log: Mapping[str, Any] | None) -> list[dict[str, Any]]:

@@ -33,12 +33,16 @@ LOG_S = 5.0
 
 
 class Wish(NamedTuple):
-    """What the operator said: the command as typed, the confirmation, the overrides and their reason."""
+    """What the operator said: the command as typed, the confirmation, the overrides and their reason.
+
+    `log` is what was shown of the controller's event log before the question.
+    """
 
     command: str
     confirmed_by: str = ""
     accepted: tuple[str, ...] = ()
     reason: str = ""
+    log: tuple[EventLogEntry, ...] = ()
 
 
 def _nothing() -> str:

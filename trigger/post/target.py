@@ -7,6 +7,7 @@ following symbolic links and only when they are regular; directories below the t
 from __future__ import annotations
 
 import os
+import re
 import stat
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from trigger.post.reader import Reader
 
 CALL_SECONDS = 20.0
 _MAX_ENTRIES = 100_000
+_SAME_SCHEME = {"ssh": "sftp", "scp": "sftp", "smb": "cifs"}
 _PLAIN = "/:@+,=~"  # what may stand in a URL's path as it is
 
 
@@ -137,12 +139,26 @@ def _open_remote(parts: urllib.parse.SplitResult) -> Store:
 
 
 def _mapped(url: str, dump_stores: Mapping[str, str]) -> str | None:
-    """Replace the longest prefix that `dump_stores` names, at a component's border; None when none matches."""
+    """Replace the longest prefix that `dump_stores` names, at a component's border; None when none matches.
+
+    A prefix may be written as kdump does: `nas:/export` is nfs://nas/export, ssh:// and scp:// are sftp://, and one
+    without a user is good for every user.
+    """
     for prefix in sorted(dump_stores, key=len, reverse=True):
-        stem = prefix.rstrip("/")
-        if url.rstrip("/") == stem or url.startswith(stem + "/"):
-            return dump_stores[prefix].rstrip("/") + url[len(stem) :]
+        stem, whole = _canonical(prefix).rstrip("/"), _canonical(url)
+        if "@" not in stem.partition("://")[2].partition("/")[0]:
+            whole = re.sub(r"^([a-z]+://)[^/@]*@", r"\1", whole)
+        if whole.rstrip("/") == stem or whole.startswith(stem + "/"):
+            return dump_stores[prefix].rstrip("/") + whole[len(stem) :]
     return None
+
+
+def _canonical(url: str) -> str:
+    """Return a URL in the one spelling that prefixes are compared in."""
+    if export := re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^/:]+):(/(?!/).*)", url):
+        return f"nfs://{export[1]}{export[2]}"
+    scheme, colon, rest = url.partition("://")
+    return _SAME_SCHEME.get(scheme.lower(), scheme.lower()) + colon + rest if colon else url
 
 
 def _split(url: str) -> urllib.parse.SplitResult:

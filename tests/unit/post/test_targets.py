@@ -51,6 +51,28 @@ def test_a_target_that_only_the_host_names_is_not_opened_and_the_line_to_add_is_
     assert place.target.url == SSH_TARGET
 
 
+@pytest.mark.parametrize(
+    ("read", "prefix"),
+    [
+        ("nfs://nas.example.com/export/crash/web", "nas.example.com:/export/crash"),
+        ("nfs://[fd00::7]/export/web", "[fd00::7]:/export"),
+        ("sftp://root@nas/var/crash", "ssh://nas/var/crash"),
+        ("sftp://root@nas/var/crash", "scp://root@nas/"),
+        ("cifs://nas/share", "smb://nas/share/"),
+    ],
+)
+def test_a_prefix_may_be_written_as_kdump_writes_it(read: str, prefix: str) -> None:
+    [place] = places_of(watched(read, stores={prefix: "/mnt/here"}))
+    assert place.target is not None
+    assert place.target.path.startswith("/mnt/here")
+
+
+@pytest.mark.parametrize("prefix", ["ssh://admin@nas/var/crash", "ssh://nas/var/cra", "nas:/var/crash", "ssh://na"])
+def test_another_user_host_or_folder_is_no_prefix(prefix: str) -> None:
+    [place] = places_of(watched(SSH_TARGET, stores={prefix: "/mnt/here"}))
+    assert place.target is None
+
+
 def test_what_the_operator_configured_is_opened_as_it_is() -> None:
     [place] = places_of(watched(SSH_TARGET, configured="sftp://backup/dumps"))
     assert place.target is not None

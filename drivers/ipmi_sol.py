@@ -53,7 +53,7 @@ class SolConsole:
         self._orders: queue.Queue[_Order] = queue.Queue()
         self._opened, self._closing, self._closed = threading.Event(), threading.Event(), threading.Event()
         self._error: TriggerError | None = None
-        self._lost = ""
+        self._lost = self._hint = ""
 
     def start(self, deadline: Deadline) -> None:
         """Log in and activate the payload; see `open_sol`."""
@@ -104,11 +104,12 @@ class SolConsole:
         while not order.done.wait(_TURN_S):
             if self._closed.is_set() or monotonic() > end:
                 why = self._lost or otherwise
-                raise DriverError(f"{self._where}: {why}{'; it was not sent' if order.give_up() else ''}")
+                sent = "; it was not sent" if order.give_up() else ""
+                raise DriverError(f"{self._where}: {why}{sent}{self._hint}")
         if order.error is not None:
             text = harmless(without_secrets(str(order.error))) or type(order.error).__name__
             kind = Refused if isinstance(order.error, Refused) else DriverError
-            raise kind(f"{self._where}: {text}")
+            raise kind(f"{self._where}: {text}{'' if kind is Refused else self._hint}")
 
     # --- the thread that owns pyghmi -----------------------------------------------------------------
 
@@ -135,11 +136,11 @@ class SolConsole:
             while not (sol.connected or sol.broken or deadline.passed() or self._closing.is_set()):
                 sol.turn(_TURN_S)
             if sol.connected and not sol.broken:
+                if sol.named_port:
+                    self._hint = f"; the BMC named port {sol.named_port} for serial-over-LAN, which was not used"
                 self._opened.set()
             while not (sol.broken or self._closing.is_set()) and self._opened.is_set():
                 self._turn(sol)
-        except NotImplementedError:
-            self._fail(_forwarded(self._where))
         finally:
             sol.leave()
         self._ended(said.error or "the console is closed")
@@ -223,11 +224,3 @@ def _not_opened(where: str, why: str) -> TriggerError:
     if why in ("timeout", "Session failed to initialize"):
         return Unreachable(f"{where}: no answer from the BMC for the console. Nothing was sent.")
     return DriverError(f"{where}: the serial console cannot be opened: {text}. Nothing was sent.")
-
-
-def _forwarded(where: str) -> DriverError:
-    return DriverError(
-        f"{where}: the BMC wants serial-over-LAN on another port than the one that was dialled, as behind a"
-        " port-forward. That does not work. Nothing was sent to the host.",
-        next_step="Reach the BMC without a port-forward, or forward the same port number from another address.",
-    )

@@ -7,7 +7,7 @@ Source: pyghmi 1.6.19, pyghmi/ipmi/console.py; IPMI 2.0 section 15.9 (the SOL pa
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -20,6 +20,8 @@ from trigger.host import Controller
 PORT = 623
 _OPERATION = 3  # byte 4 of a SOL packet: operation (to the BMC) or status (from it)
 _BREAK, _NACK, _DEACTIVATED = 0x10, 0x40, 0x10
+_ACTIVATE = 0x48  # Activate Payload
+_NAMED_PORT = 8  # bytes 8 and 9 of the answer to Activate Payload (IPMI 2.0 table 24-2), in either order
 _ACKNOWLEDGED_S = 3.0  # a BMC answers in milliseconds; a slow one in a second
 
 
@@ -28,10 +30,12 @@ class Sol(Console):  # type: ignore[misc]
 
     awaitingack: bool
     myseq: int
+    port: int
 
     def __init__(self, controller: Controller, password: str, said: Callable[[object], None], *, force: bool) -> None:
         self._break_sent: bytearray | None = None
         self._break_refused = False
+        self.named_port = 0  # what the BMC says that serial-over-LAN wants, where that is not the port we dialled
         # As bytes: pyghmi files a session by name and password as given, and deletes it by their bytes. A session that
         # is never deleted is taken for the next console to the same BMC, which then waits for ever.
         name, word, port = controller.user.encode(), password.encode(), controller.port or PORT
@@ -98,6 +102,34 @@ class Sol(Console):  # type: ignore[misc]
         if payload is not None and payload is self._break_sent:
             return
         super().send_payload(payload, payload_type=payload_type, retry=retry, needskeepalive=needskeepalive)
+
+    def _got_session(self, response: Any) -> None:
+        """Activate the payload, and go on over the port that was dialled, whatever port the BMC names.
+
+        pyghmi gives up otherwise. Behind a port-forward the BMC names its own port and means this one, and some BMCs
+        name a wrong one (FreeIPMI: workaround "solport").
+        """
+        session = self.ipmi_session
+        if session is None or "raw_command" in vars(session):  # the second: within itself, after a steal
+            super()._got_session(response)
+            return
+        ask = session.raw_command
+        session.raw_command = lambda **request: self._over_the_dialled_port(request, ask(**request))
+        try:
+            super()._got_session(response)
+        finally:
+            del session.raw_command
+
+    def _over_the_dialled_port(self, request: Mapping[str, Any], answer: Any) -> Any:
+        """Return the answer to Activate Payload with our port in it; of other requests as it is."""
+        data = answer.get("data", ())
+        if request.get("command") != _ACTIVATE or answer.get("code") or len(data) < _NAMED_PORT + 2:
+            return answer
+        low, high = data[_NAMED_PORT : _NAMED_PORT + 2]
+        if self.port in (low | high << 8, high | low << 8):
+            return answer
+        self.named_port = low | high << 8
+        return {**answer, "data": [*data[:_NAMED_PORT], self.port & 0xFF, self.port >> 8, *data[_NAMED_PORT + 2 :]]}
 
     def _got_sol_payload(self, payload: Any) -> None:
         """Notice a refused BREAK, which pyghmi would take for refused characters and forget."""

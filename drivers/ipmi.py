@@ -6,6 +6,7 @@ other controllers do not pay for it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -138,18 +139,13 @@ class IpmiDriver(Driver):
     def settings(self, deadline: Deadline) -> Settings:
         """Return how the BMC is set up, and who else it would let in; see `ReportsSettings.settings`."""
         from drivers.ipmi_exposure import accounts, ask_outside
-        from drivers.ipmi_settings import read_accounts, read_firmware, read_sol, read_time
+        from drivers.ipmi_settings import read_settings
 
         end = monotonic() + deadline.left()
         session = self._logged_in(end)
-
-        def ask(netfn: int, command: int, data: bytes) -> bytes:
-            return session.ask(netfn, command, data, end)
-
-        enabled, baud = read_sol(ask)
-        exposures = accounts(read_accounts(ask), self.controller.user)
+        found, users = read_settings(lambda netfn, command, data: session.ask(netfn, command, data, end))
         addresses = resolve(self.controller.address, self.controller.port or PORT, end)
-        return Settings(read_time(ask), read_firmware(ask), enabled, baud, (*ask_outside(addresses, end), *exposures))
+        return replace(found, exposures=(*ask_outside(addresses, end), *accounts(users, self.controller.user)))
 
     @property
     def _label(self) -> str:

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
+from trigger.driver import Settings
+from trigger.errors import DriverError
 from trigger.text import harmless
 
 Ask = Callable[[int, int, bytes], bytes]
@@ -32,6 +34,22 @@ class Account(NamedTuple):
     slot: int
     name: str
     privilege: int
+
+
+def read_settings(ask: Ask) -> tuple[Settings, tuple[Account, ...]]:
+    """Return the settings without the exposures, and the accounts.
+
+    Some firmware drops what it does not know: the first question that is not answered at all is the last one.
+    """
+    time, firmware, sol, users = None, "", (None, None), ()
+    try:
+        firmware = read_firmware(ask)
+        time = read_time(ask)
+        sol = read_sol(ask)
+        users = read_accounts(ask)
+    except DriverError:
+        pass
+    return Settings(time, firmware, *sol), users
 
 
 def read_time(ask: Ask) -> float | None:

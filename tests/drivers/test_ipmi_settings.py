@@ -11,11 +11,12 @@ import pytest
 
 from drivers.ipmi import IpmiDriver
 from drivers.ipmi_exposure import accounts, capabilities, cipher_0
-from drivers.ipmi_settings import Account, read_accounts, read_sol, read_time
+from drivers.ipmi_settings import Account, read_accounts, read_settings, read_sol, read_time
 from tests.drivers import ipmi_bmcs
 from tests.drivers.ipmi_bmcs import PASSWORD, USER, RealBmc, Secret, controller, options
 from trigger.clock import Deadline
 from trigger.driver import ReportsSettings, Settings
+from trigger.errors import DriverError
 
 _CONFIG = """\
 name "bmc"
@@ -159,6 +160,20 @@ def test_serial_over_lan() -> None:
     assert read_sol(sol(0, 0, 0x06)) == (False, 9600)  # type: ignore[arg-type]
     assert read_sol(sol(1, 0, 0)) == (True, None)  # type: ignore[arg-type]
     assert read_sol(answering({})) == (None, None)  # type: ignore[arg-type]
+
+
+def test_firmware_that_drops_what_it_does_not_know() -> None:
+    asked = []
+
+    def ask(netfn: int, command: int, data: bytes) -> bytes:
+        asked.append(command)
+        if command == 0x01:
+            return bytes((0, 0x20, 1, 0x09, 0x08))
+        raise DriverError("no answer")
+
+    found, users = read_settings(ask)
+    assert (found, users) == (Settings(firmware="9.08"), ())
+    assert asked == [0x01, 0x48], "each silence costs seconds"
 
 
 def test_accounts() -> None:

@@ -43,7 +43,8 @@ FORMATS = ("table", "json", "csv", "junit", "prometheus", "html")
 @click.option(
     "--rehearse",
     is_flag=True,
-    help="Also send BREAK and h on each console: the kernel's help proves that BREAK arrives.",
+    help="Also send a CR, then BREAK and h, on each console: the kernel's help proves that BREAK arrives. Once per"
+    " boot, and only where SSH has just shown a running Linux.",
 )
 @click.option("--export", type=click.Path(path_type=Path, file_okay=False), help="Write the records there as well.")
 @click.option("--print-script", is_flag=True, help="Print the read-only script that runs on the host, and end.")

@@ -26,7 +26,7 @@ from trigger.preflight.reading import Reader
 from trigger.preflight.rows import Row, row_of
 from trigger.preflight.table import summary, table_lines
 from trigger.preflight.uniqueness import Records
-from trigger.record import export_record
+from trigger.record import export_record, find_record
 from trigger.state import StateFolder
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def run(wishes: Wishes, clock: Clock | None = None, look: Look | None = None) ->
     stopped = kept.fill(look or looker(config, state, wishes, clock, records))
     shared = records.write_marks(kept.written)
     if shared:
-        click.echo(_about_shared(shared), err=True)
+        click.echo(_about_shared(sorted(shared)), err=True)
+    _export(kept.seen, state, wishes.export)
     if stopped:
         click.echo(f"Stopped; {len(kept.left())} hosts were not looked at. Go on: --resume", err=True)
     _print(kept, wishes, clock)
@@ -98,6 +99,7 @@ class _Kept:
         self._fell = 0
         self.changed = 0
         self.written: list[str] = []
+        self.seen: list[str] = []
         self._file: AuditFile | None = None
         if wishes.resume:
             self._file = AuditFile.last(state)
@@ -116,6 +118,8 @@ class _Kept:
                     raise result
                 if result.written:
                     self.written.append(result.host)
+                if result.written and result.host_seen:
+                    self.seen.append(result.host)
                 row = row_of(result)
                 self._keep(row)
                 progress.add(row["state"])
@@ -161,6 +165,14 @@ class _Kept:
         return 4 if bad else 0
 
 
+def _export(hosts: list[str], state: StateFolder, directory: Path | None) -> None:
+    """Write the records of these hosts for another jump host: last, when it is known what several of them share."""
+    for host in hosts if directory is not None else ():
+        record = find_record(state, host)
+        if record is not None and directory is not None:
+            export_record(directory, record)
+
+
 def _about_shared(hosts: list[str]) -> str:
     names = ", ".join(hosts[:5]) + (f" and {len(hosts) - 5} more" if len(hosts) > 5 else "")
     return (
@@ -192,10 +204,7 @@ def looker(config: Config, state: StateFolder, wishes: Wishes, clock: Clock, rec
                 clock=clock,
                 shared=records.is_shared,
             )
-            result = audit(host, state, dirs, asking)
-            if wishes.export is not None and result.record is not None and result.host_seen:
-                export_record(wishes.export, result.record)
-            return result
+            return audit(host, state, dirs, asking)
         except GuardRefused:
             raise
         except TriggerError as error:

@@ -1,7 +1,6 @@
 """The crashed machine's memory in a dump, by physical and by virtual address, without symbols.
 
-VMCOREINFO gives what is needed: phys_base, init_top_pgt, and whether there are five levels of page tables
-(kernel: admin-guide/kdump/vmcoreinfo.rst; arch/x86/include/asm/page_64.h, pgtable_types.h). x86_64 only.
+VMCOREINFO gives what is needed to walk the kernel's page tables (paging.py).
 """
 
 from __future__ import annotations
@@ -9,26 +8,15 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Mapping
-from typing import Protocol
 
-from trigger.post import elf, kdump, vmcoreinfo
+from trigger.post import elf, kdump
 from trigger.post.flattened import RecordIndex
+from trigger.post.paging import Physical, paging_of
 from trigger.post.reader import Malformed, Metered, View
 from trigger.post.unpack import Unreadable, unpack
 
-_PAGE = 4096
-_START_KERNEL_MAP = 0xFFFFFFFF80000000
-_FRAME = 0x000FFFFFFFFFF000
 _MAX_BITMAP = 1024 * 1024 * 1024
 _COUNTED = 32 * 1024  # bytes of bitmap between two running counts
-
-
-class Physical(Protocol):
-    """Memory by physical address."""
-
-    def read(self, address: int, length: int) -> bytes:
-        """Return memory; raises Unreadable or Malformed when it is not in the dump."""
-        ...
 
 
 def open_physical(data: Metered, *, records: int) -> Physical:
@@ -115,27 +103,20 @@ class KdumpMemory:
 
 
 class Virtual:
-    """Memory by the kernel's virtual addresses, on x86_64."""
+    """Memory by the kernel's virtual addresses, on x86_64 and aarch64."""
 
     def __init__(self, physical: Physical, info: Mapping[str, str]) -> None:
-        base = vmcoreinfo.number(info, "NUMBER(phys_base)")
-        table = vmcoreinfo.number(info, "SYMBOL(init_top_pgt)", 16)
-        if table is None:
-            table = vmcoreinfo.number(info, "SYMBOL(init_level4_pgt)", 16)  # before Linux 4.13
-        if base is None or table is None:
-            raise Unreadable("its VMCOREINFO does not tell how to find a virtual address")
         self._physical = physical
-        self._top = table - _START_KERNEL_MAP + base
-        self._levels = 5 if vmcoreinfo.number(info, "NUMBER(pgtable_l5_enabled)") else 4
-        self._hidden = vmcoreinfo.number(info, "NUMBER(sme_mask)") or 0
+        self._paging = paging_of(info)
+        self._page_size = 1 << self._paging.page_bits
         self._known: dict[int, int] = {}
 
     def read(self, address: int, length: int) -> bytes:
         """Return memory, page after page; raises Unreadable or Malformed."""
         pieces = []
         while length > 0:
-            start = address % _PAGE
-            part = min(length, _PAGE - start)
+            start = address % self._page_size
+            part = min(length, self._page_size - start)
             pieces.append(self._physical.read(self._page(address - start) + start, part))
             address, length = address + part, length - part
         return b"".join(pieces)
@@ -145,17 +126,6 @@ class Virtual:
         return int.from_bytes(self.read(address, size), "little")
 
     def _page(self, address: int) -> int:
-        """Return the physical address of a page by walking the page tables; large pages end the walk early."""
         if address not in self._known:
-            table = self._top
-            for level in range(self._levels - 1, -1, -1):
-                shift = 12 + 9 * level
-                entry = int.from_bytes(self._physical.read(table + ((address >> shift) & 511) * 8, 8), "little")
-                if not entry & 1:
-                    raise Unreadable(f"the address {address:#x} is not mapped")
-                table = entry & _FRAME & ~self._hidden
-                if level and entry & 0x80:
-                    table = (table >> shift << shift) + (address & ((1 << shift) - 1))
-                    break
-            self._known[address] = table
+            self._known[address] = self._paging.walk(self._physical, address)
         return self._known[address]

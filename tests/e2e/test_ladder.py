@@ -131,7 +131,7 @@ def one_seed(seed: int, machines: queue.SimpleQueue[Bench]) -> Climb:
         b.machine.set_host(switches["host"])
         b.machine.reset_counts()
         ruined = b.machine.status()["ruined"]
-        result = crash(b, "--deadline", "4s")
+        result = crash(b, "--deadline", "3s")
         status = b.machine.status()
         firings = sum(line["event"] == "Firing" for line in b.journal())
         delivered = status["requests"].get("delivered", 0)

@@ -39,7 +39,7 @@ def debian(image: DebianImage, files: Files) -> Boots:
         boot = ["-kernel", str(image.kernel), "-initrd", str(image.initrd)]
         # It must reach the servers on this machine's loopback: restrict=on would forbid that.
         return machine.command(
-            boot, f"{_KERNEL_WORDS} {kernel_words}", disk, memory_mb=_MEMORY_MB, network="restrict=off"
+            boot, f"{_KERNEL_WORDS} {kernel_words}", disk, memory_mb=_MEMORY_MB, network="restrict=off", cache_mb=128
         )
 
     return boots

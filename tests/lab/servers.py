@@ -27,13 +27,18 @@ _START_SECONDS = 30.0
 class Server:
     """One running server: `inside` is the folder of the dumps as it sees it, `dumps` as this machine sees it.
 
-    `public_key` is sshd's own; `files` is what the guest needs to reach it: path -> (content, mode).
+    `public_key` is sshd's own.
     """
 
     port: int
     inside: str
     dumps: Path
     public_key: str = ""
+
+    def admit(self, public_key: bytes) -> None:
+        """Let one more key log in to sshd."""
+        with (self.dumps.parent / "authorized_keys").open("ab") as file:
+            file.write(public_key)
 
 
 @contextlib.contextmanager

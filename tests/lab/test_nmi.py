@@ -36,11 +36,11 @@ class Program:
             "TRIGGER_CONFIG": str(lab.config_file),
         }
 
-    def run(self, *arguments: str) -> tuple[int, list[dict[str, Any]], str]:
+    def run(self, *arguments: str, timeout: float = 300) -> tuple[int, list[dict[str, Any]], str]:
         """Run `trigger`; return its exit code, the JSON lines of its output, and what it said to people."""
         done = subprocess.run(
             [sys.executable, "-m", "trigger", *arguments],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, env=self._environment,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, env=self._environment,
         )  # fmt: skip
         events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         return done.returncode, events, done.stderr

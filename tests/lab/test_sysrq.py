@@ -133,3 +133,27 @@ def test_a_hung_kernel_dumps(lab: Lab, program: Program, home: Path) -> None:
     recordings = list(home.glob(f"state/trigger/hosts/{HOST}/runs/{end['run']}/console.txt"))
     assert len(recordings) == 1
     assert "Trigger a crash" in recordings[0].read_text()
+
+
+def test_crash_climbs_from_an_nmi_that_is_ignored_to_sysrq(lab: Lab, program: Program) -> None:
+    """Where `trigger nmi` ends 8 (test_nmi.py), `trigger crash` goes on to BREAK and c, and ends with the dump."""
+    assert program.run("preflight", HOST)[0] == 0
+    nmis = lab.nmi_count()
+    knobs = ("unknown_nmi_panic", "panic_on_io_nmi", "panic_on_unrecovered_nmi")
+    lab.ssh("; ".join(f"echo 0 >/proc/sys/kernel/{knob}" for knob in knobs))
+    options = ("--confirm", HOST, "--override", "alive", "--reason", "lab", "--json")
+    code, events, said = program.run("crash", HOST, *options, "--gather")
+    assert code == 0, said
+    assert [(event["outcome"], event["controller"]) for event in events if event["event"] == "Fired"] == [
+        ("accepted", "ipmi"), ("accepted", "ipmi"),
+    ]  # fmt: skip
+    requests = [event["request"] for event in events if event["event"] == "Firing"]
+    assert ["SysRq" in request for request in requests] == [False, True]
+    proofs = [event for event in events if event["event"] == "Observed" and event["phase"] == "no-crash"]
+    assert [proof["grade"] for proof in proofs] == ["proof"]
+    dump = [event for event in events if event["event"] == "DumpFound"][-1]
+    assert (dump["state"], dump["panic"]) == ("verified", "sysrq triggered crash")
+    assert lab.nmi_count() == nmis + 1
+    console = lab.console_text()
+    for words in ("Dazed and confused", "sysrq: Show Blocked State", "Mem-Info:"):
+        assert words in console, "--gather asks before the crash"

@@ -63,13 +63,16 @@ class Machine:
         # The guest can be reached, but can itself reach nothing.
         return self.command(boot, f"{_KERNEL_WORDS} {kernel_words}", disk, memory_mb=_MEMORY_MB, network="restrict=on")
 
-    def command(self, boot: list[str], kernel_words: str, disk: Path, *, memory_mb: int, network: str) -> list[str]:
+    def command(
+        self, boot: list[str], kernel_words: str, disk: Path, *, memory_mb: int, network: str, cache_mb: int = 32
+    ) -> list[str]:
         """Return the command that starts QEMU."""
         command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config"]
         # A small translation cache: with QEMU's own choice, code of the kernel before
         # lingers in it, and each write of the next kernel's decompressor over it is slow: 8 s of CPU now and then.
+        # Too small a one for a whole systemd costs more: 68 s of CPU for its boot with 32 MB, 48 s with 128.
         # Without rdrand the guest's sshd waits 10 s for random numbers.
-        command += ["-accel", "tcg,tb-size=32", "-cpu", "qemu64,+rdrand", "-m", str(memory_mb), "-smp", "1"]
+        command += ["-accel", f"tcg,tb-size={cache_mb}", "-cpu", "qemu64,+rdrand", "-m", str(memory_mb), "-smp", "1"]
         command += ["-display", "none", "-rtc", "base=utc", "-uuid", str(self.guid)]
         command += [*boot, "-append", kernel_words.strip()]
         forward = f"hostfwd=tcp:127.0.0.1:{self.ssh_port}-:22"

@@ -147,6 +147,8 @@ def test_a_guid_that_a_whole_batch_has() -> None:
     assert what == "warn"
     assert "another host has the same" in says
     assert verdict(ipmi(str(DMI)), facts(guid=str(DMI), serial="Default string"), shared=batch)[0] == "warn"
+    # the batch's BMCs share a GUID, and the host has a UUID of its own: no contradiction
+    assert verdict(ipmi(str(DMI)), facts(dmi=str(OTHER), serial="Default string"), shared=batch)[0] == "warn"
     assert verdict(Claim(Identity(str(DMI), "5BSM42X")), facts(), shared=batch)[0] == "pass", "the serial number tells"
     assert verdict(Claim(Identity(str(DMI), "OTHER42")), facts(), shared=batch)[0] == "fail"
 

@@ -161,6 +161,21 @@ def test_mutated_headers_of_files_without_end(
     assert facts.complete in Complete
 
 
+@pytest.mark.parametrize("filler", [b"\0", b"\xff", b"\0\0\0\1", b"KDUMP   "])
+def test_the_largest_bitmap_takes_no_second(filler: bytes) -> None:
+    """32 TiB of memory in pages of 4 KiB: a gigabyte of bitmap that nobody wrote."""
+    head = bytearray(vmcores.plain(vmcores.kdump_writes(vmcores.memory(3)))[: 2 * 4096])
+    struct.pack_into("<I", head, 436, 2 * 2**30 // 4096)  # bitmap_blocks
+    struct.pack_into("<Q", head, 4096 + 96, 2**33)  # max_mapnr_64
+    reader = Endless(bytes(head), 1 << 50, filler)
+    begun = time.process_time()
+    facts = inspect(reader, "vmcore")
+    took = time.process_time() - begun
+    assert reader.read > 2**30
+    assert facts.complete is not Complete.YES
+    assert took < 1, f"{took:.2f} s"
+
+
 NAMES = """vmcore vmcore.flat vmcore-incomplete vmcore-dmesg.txt kexec-dmesg.log README.txt dmesg dmesg.txt
 vmcore1 vmcore2 dump-incomplete dump.202611230349 vmcore.202611230349 dmesg.202611230349 .. .notified"""
 FOLDERS = """127.0.0.1-2026-11-23-03:49:11 server42-2026-11-23-03-49 2026-11-23-03:49 202611230349 kdump_lock

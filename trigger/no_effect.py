@@ -39,9 +39,9 @@ def prove_no_effect(fires: Sequence[OpenFire], plan: Plan, known: Known, around:
 def _by_ssh(fire: OpenFire, plan: Plan, around: Surroundings) -> str:
     if plan.host.ssh is None:
         return ""
-    from trigger.watch.host import look_at_host
+    from trigger.watch.host import BootWitness, look_at_host
 
-    state = look_at_host(plan.host.ssh, fire.fired_at, around.clock)
+    state = look_at_host(plan.host.ssh, BootWitness(fire.fired_at, fire.boot_id), around.clock)
     if state.boot != "same" or state.at - fire.fired_at < SAME_BOOT_PROOF_S:
         return ""
     boot = f" (boot id {state.boot_id})" if state.boot_id else ""

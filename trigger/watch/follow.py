@@ -115,4 +115,5 @@ class _Follower:
     def _watch_host(self) -> None:
         ssh = self._watched.host.ssh
         if ssh is not None:
-            watch_host(ssh, self._watched.fired_at, self._clock, self._queue.put, self._stop)
+            boot_id = self._watched.known.boot_id
+            watch_host(ssh, self._watched.fired_at, self._clock, self._queue.put, self._stop, boot_id)

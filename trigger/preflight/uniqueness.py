@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from trigger.identity import canonical_uuid
@@ -27,6 +27,7 @@ class Records:
         self._state = state
         self._lock = threading.Lock()
         self._owners: dict[str, set[str]] | None = None
+        self._keys_of: dict[str, frozenset[str]] = {}
 
     def is_shared(self, uuid: str, host: str) -> bool:
         """Return whether the record of another host than `host` has this UUID, in any byte order."""
@@ -49,7 +50,8 @@ class Records:
         Raises GuardRefused as `write_record` does.
         """
         with self._lock:
-            self._owners = None  # a fleet has been written since
+            for host in hosts if self._owners is not None else ():
+                self._look_again(host, self._owners or {})
         shared = []
         for host in hosts:
             record = find_record(self._state, host)
@@ -70,14 +72,22 @@ class Records:
         """Return which hosts have each certificate and UUID; records that cannot be read do not count."""
         owners: dict[str, set[str]] = {}
         for host in self._state.host_names():
-            for key in self._keys(host):
-                owners.setdefault(key, set()).add(host)
+            self._look_again(host, owners)
         return owners
 
-    def _keys(self, host: str) -> Iterable[str]:
+    def _look_again(self, host: str, owners: dict[str, set[str]]) -> None:
+        """Replace what is known of one host's record by what is in it now."""
+        for key in self._keys_of.pop(host, frozenset()):
+            owners[key].discard(host)
+        self._keys_of[host] = self._keys(host)
+        for key in self._keys_of[host]:
+            owners.setdefault(key, set()).add(host)
+
+    def _keys(self, host: str) -> frozenset[str]:
         try:
             data = (self._state.host_folder(host) / FILE_NAME).read_bytes()
         except OSError:
-            return ()
+            return frozenset()
         certificates = {f"certificate {found.decode()}" for found in _FINGERPRINT.findall(data)}
-        return certificates | {canonical_uuid(found.decode("utf-8", "replace")) for found in set(_UUID.findall(data))}
+        uuids = {canonical_uuid(found.decode("utf-8", "replace")) for found in set(_UUID.findall(data))}
+        return frozenset(certificates | (uuids - {""}))

@@ -202,8 +202,11 @@ def test_records_tell_what_is_shared(state: StateFolder) -> None:
 def test_a_mark_goes_when_the_other_host_has_gone(state: StateFolder) -> None:
     for name in ("one", "two"):
         write_record(state, Record(name, 1.0, identity=Identity(uuid=str(DMI))))
-    assert Records(state).write_marks(["one"]) == ["one"]
+    records = Records(state)
+    assert records.write_marks(["one"]) == ["one"]
     write_record(state, Record("two", 2.0, identity=Identity(uuid=str(OTHER))))
+    assert records.write_marks(["two"]) == [], "what was just written is read again"
+    assert records.write_marks(["one"]) == []
     assert Records(state).write_marks(["one"]) == []
     record = find_record(state, "one")
     assert record is not None

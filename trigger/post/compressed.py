@@ -64,7 +64,10 @@ def tail(data: Metered, wrapper: str) -> bytes:
 def _gzip(data: Metered) -> bytes:
     """Decompress all members from the start: about a second for 64 MB of dump."""
     if data.size > data.limit - data.spent:
-        raise TooMuch(f"gzip can only be read from its start, and {data.size} bytes are too many: gunzip it")
+        raise TooMuch(
+            f"gzip can only be read from its start, and {data.size} bytes are too many for that through a network:"
+            " `trigger inspect --deep` reads them all, or gunzip it there"
+        )
     last, output, position = b"", 0, 0
     decompressor = zlib.decompressobj(wbits=31)
     pending = b""

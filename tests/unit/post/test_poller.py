@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import os
 import shutil
 import threading
@@ -20,6 +21,7 @@ from trigger.post.landing import Baseline, Entry, State
 from trigger.post.poller import watch_target
 from trigger.post.target import LocalFile, LocalStore, Store, baseline
 from trigger.post.verify import Expectation, Identity
+from trigger.verdict import Seen, decide
 
 FIRE = vmcores.CRASH_TIME - 5.0
 PANIC = "sysrq triggered crash"
@@ -422,3 +424,21 @@ def test_from_rename_to_landed_on_a_live_target_takes_at_most_three_seconds(tmp_
     assert last.state is State.VERIFIED
     assert landed[0] - renamed[0] < 3.0
     shutil.rmtree(folder)
+
+
+def test_a_gzip_too_long_to_read_is_pending_and_never_no_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can say whether it is whole: exit code 10, with the command that can, whether the host is back or not."""
+    core = vmcores.flattened(vmcores.kdump_writes(vmcores.memory(900)))
+    whole = gzip.compress(core, compresslevel=0)
+    monkeypatch.setattr("trigger.post.looks._LOCAL_LIMIT", len(whole) - 1)
+    for _, step in savers.debian("server42-", ".gz")(tmp_path, [whole]):
+        step()
+    answers: list[Callable[[], bool]] = [lambda: False, lambda: True]
+    for back, is_back in enumerate(answers):
+        last, _ = watch(tmp_path, seconds=300.0, back=is_back)
+        assert (last.state, last.ours) == (State.LANDED, True)
+        assert "trigger inspect --deep" in last.reason
+        seen = Seen("accepted", "landed", last.path, last.reason, last.ours, last.final, timed_out=True)
+        end = decide("server42", seen._replace(boot="new" if back else "", since_back_s=900.0))
+        assert end is not None
+        assert (end.exit_code, end.ends_fire) == (10, False)

@@ -132,6 +132,9 @@ def _run(
     ]
     run = Run(around.state, plan.host.name, around.clock, listeners, syslog=around.syslog)
     ears: Ears | None = None
+    listens = choices.until != "accepted"
+    if listens:  # now: an import swallows a Ctrl-C that comes in its very middle
+        from trigger.watch.listening import Ears
     try:
         with (
             Locks(plan.keys, plan.host.name),
@@ -140,10 +143,8 @@ def _run(
         ):
             run.emit(_planned(plan, wish))
             before = BaselineProbe(plan.dump_target if choices.until != "accepted" else "")
-            around = _at_the_last_moment(plan, known, around, choices, hold)
-            if choices.until != "accepted":
-                from trigger.watch.listening import Ears
-
+            around = _at_the_last_moment(plan, known, around, choices, hold, interrupts)
+            if listens:
                 ears = Ears(plan, known, around, run)
                 around = ears.around
 
@@ -183,13 +184,14 @@ def _run(
 
 
 def _at_the_last_moment(
-    plan: Plan, known: Known, around: Surroundings, choices: Choices, hold: Hold | None
+    plan: Plan, known: Known, around: Surroundings, choices: Choices, hold: Hold | None, interrupts: Interrupts
 ) -> Surroundings:
     """Return `around` with what is asked and done between the last login and the fire."""
     growth = GrowthProbe(plan.dump_target, plan.host, known.hostname, around.clock.time)
     gathered: list[str] = []
 
     def before_firing(opened: Opened, run: Run) -> tuple[str, ...]:
+        interrupts.check()
         warnings = hold.begin(run.clock.time()) if hold is not None else ()
         if choices.gather and not gathered:
             from trigger.gather import gather

@@ -22,6 +22,7 @@ class Interrupts:
     def __init__(self, run: Run) -> None:
         self.detach = threading.Event()
         self._run = run
+        self._came = False
         self._previous: list[tuple[signal.Signals, object]] = []
 
     def __enter__(self) -> Self:
@@ -37,10 +38,20 @@ class Interrupts:
         for number, handler in self._previous:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned before
 
+    def check(self) -> None:
+        """Raise KeyboardInterrupt when a signal came before the shot and got lost.
+
+        Python drops what a handler raises while a weak reference's callback runs, as in the middle of an import.
+        """
+        if self._came:
+            raise KeyboardInterrupt
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         stage, again = self._run.stage, self.detach.is_set()
         if stage in ("sending", "after"):
             self.detach.set()
+        else:
+            self._came = True
         # A second one while the answer is awaited must not interrupt the bookkeeping of the first.
         if stage != "after" and not (again and stage == "sending"):
             raise KeyboardInterrupt

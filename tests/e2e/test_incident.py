@@ -168,11 +168,11 @@ def test_a_notification_that_fails_changes_and_delays_nothing(bench: Benches, ho
 
 
 def test_ctrl_c_ends_the_waiting_for_others_but_not_the_exit_code(bench: Benches) -> None:
-    b = bench()
+    b = bench(host="dead", crash="never")
     with Webhook("hang") as hook:
         b.extra["TEST_HOOK"] = hook.url
         notify(b, webhook={"env": "TEST_HOOK"})
-        process = b.start("nmi", b.host, "--json", *b.confirmed())
+        process = b.start("nmi", b.host, "--json", "--no-wait", *b.confirmed())
         journal = b.state / "hosts" / b.host / "journal.jsonl"
         until(lambda: journal.exists() and '"Finished"' in journal.read_text(), "the end", 60)
         time.sleep(0.3)  # Finished is on disk; its exit code stands once the handlers have changed hands
@@ -191,11 +191,11 @@ def test_a_broken_notify_section_stops_no_run(bench: Benches) -> None:
 
 
 def test_an_unwritable_incident_folder_is_a_note(bench: Benches) -> None:
-    b = bench()
+    b = bench(host="dead", crash="never")
     runs = b.state / "hosts" / b.host / "runs"
     runs.parent.mkdir(parents=True, mode=0o700)
     runs.write_text("a file in its place")
-    result = b.nmi()
+    result = b.nmi("--no-wait")
     assert result.code == 0, result.err
     assert "note: the report could not be written" in result.err
 

@@ -12,6 +12,7 @@ from drivers.ipmi import REFUSALS
 from trigger import cli, errors, events, host
 from trigger.clock import Deadline
 from trigger.driver import DriverOptions, SendsNmi
+from trigger.exit_codes import MEANINGS
 from trigger.registry import OURS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +67,14 @@ def commands_in(text: str) -> list[list[str]]:
     return [line.split("#")[0].split("|")[0].split() for line in lines]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/events.md"])
+def test_the_exit_codes_are_those_of_the_program() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", page("docs/exit-codes.md"), re.MULTILINE)
+    assert {int(code): title for code, title in rows} == {code: what.title for code, what in MEANINGS.items()}
+    for name in ("docs/exit-codes.md", "docs/runbooks.md", "README.md"):
+        assert re.search(r"(?i)never power-cycle on 7 (and|or) 10|\*\*never\*\*", page(name)), name
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/events.md", "docs/quickstart.md"])
 def test_every_command_in_the_documentation_exists_with_its_options(name: str) -> None:
     found = commands_in(page(name))
     assert found

@@ -73,8 +73,9 @@ class TerminalSession:
         wanted = text.encode() if isinstance(text, str) else text
         end = time.monotonic() + limit
         while (found := self.shown.find(wanted, self._seen)) < 0:
-            assert time.monotonic() < end, f"{wanted!r} did not come: {self.shown[self._seen :]!r}"
-            self.read(0.1)
+            ended = self.process.poll() is not None
+            more = self.read(0.1)
+            assert time.monotonic() < end and (more or not ended), f"{wanted!r} did not come: {self.shown!r}"
         self._seen = found + len(wanted)
 
     _seen = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import sys
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 import pyte
 import pytest
 
+from tests.drivers.serial_port import SerialPort
 from tests.drivers.terminal_session import LIMIT_S, TerminalSession
 from tests.e2e.program import Bench
 
@@ -94,6 +97,34 @@ def test_no_colour(bench: Benches) -> None:
         assert session.end() == 0
     assert b"safe to power-cycle" in session.shown
     assert re.search(rb"\x1b\[[0-9;]*m", session.shown) is None
+
+
+def test_a_phase_is_on_the_screen_soon(tmp_path: Path) -> None:
+    """From the words on the console to the view: 0.5 s on a quiet machine; asked here for 3 s, since it is shared."""
+    with SerialPort() as port:
+        host = f"live{port.port}"
+        controller = {"driver": "telnet", "address": "127.0.0.1", "port": port.port}
+        config = tmp_path / "config.yaml"
+        config.write_text(f"hosts:\n  {host}:\n    controllers: [{json.dumps(controller)}]\n")
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+        command = [sys.executable, "-m", "trigger", "sysrq", host, "c", "--config", str(config), "--confirm", host]
+        command += ["--override", "no-record", "--override", "identity-unproved", "--reason", "test"]
+        with TerminalSession(command, {**environment, "TERM": "linux"}, tmp_path) as session:
+            terminal = Emulator(session, 80, 24)
+            terminal.wait_for("^-- .*: the kernel panicked")
+            for words, shown in (
+                (b"\r\n[    0.000000] Command line: root=/dev/sda elfcorehdr=0x2a000000\r\n", "the crash kernel is up"),
+                (b"\rCopying data                       : [ 45.0 %] /  eta: 12s", "the dump is being written"),
+                (b"\r\n[    9.56] kdump[1]: saving vmcore complete\r\n", "the dump is written"),
+            ):
+                said = time.monotonic()
+                port.say(words)
+                terminal.wait_for(f"^-- {host}: {shown}")
+                took = time.monotonic() - said
+                print(f"{shown}: {took:.2f} s")
+                assert took < 3.0
+            session.type("\x03")
+            assert session.end() == 10
 
 
 def test_watching_costs_little(bench: Benches) -> None:

@@ -249,7 +249,8 @@ remote() {
         return
     fi
     set -- "$1" "$2" "$3" "$4" ssh -n -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=8 \
-        -o ClearAllForwardings=yes -o ForwardAgent=no -p "$2"
+        -o ClearAllForwardings=yes -o ForwardAgent=no
+    [ "$2" = 22 ] || set -- "$@" -p "$2" # else root's own ssh configuration says, which kdump's log-in follows as well
     [ -n "$4" ] && set -- "$@" -i "$4"
     target=$1
     directory=$3

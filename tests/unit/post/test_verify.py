@@ -108,7 +108,8 @@ def test_another_boot_disproves_only_when_the_record_is_of_the_boot_that_was_sho
         (86_400.0, FIRE - 3600, 0.0, Identity.ANOTHER_HOST),  # the crashed kernel ran when the record was made
         (86_400.0, FIRE, 0.0, Identity.ANOTHER_HOST),
         (1800.0, FIRE - 3600, 0.0, Identity.OURS),  # it was booted later: the record is of another boot
-        (3600.0, FIRE - 3600, 0.0, Identity.OURS),  # too near to say
+        (13_000.0, FIRE - 3600, 0.0, Identity.OURS),  # or its clock runs too fast, so that this is too near to say
+        (86_400.0, FIRE + 600, 0.0, Identity.OURS),  # a record of the time after the crash
         (86_400.0, None, 0.0, Identity.OURS),
         (None, FIRE - 3600, 0.0, Identity.OURS),
         (86_400.0, FIRE - 3600, None, Identity.OURS),

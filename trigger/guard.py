@@ -137,7 +137,7 @@ def judge_open_fires(fires: Iterable[OpenFire], proofs: Mapping[str, str] = Mapp
 
 def _shot(fire: OpenFire) -> str:
     """Return what was sent, as the beginning of a sentence; an old journal may not say."""
-    return "A BREAK and c" if fire.request.startswith("SysRq") else "An NMI" if fire.request else "A shot"
+    return "A SysRq c" if fire.request.startswith("SysRq") else "An NMI" if fire.request else "A shot"
 
 
 def _open_fires(facts: Facts) -> list[Finding]:

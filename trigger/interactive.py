@@ -19,12 +19,12 @@ from typing import NamedTuple
 from trigger.action import Choices, answers_of, find_host
 from trigger.clock import Deadline, SystemClock
 from trigger.console_opening import Opener
-from trigger.errors import DriverError, TriggerError
+from trigger.errors import ConfigError, DriverError, TriggerError
 from trigger.escapes import Escapes, Meant, Typed
 from trigger.interactive_keys import Keys, Place
 from trigger.kept_console import KeptConsole
 from trigger.known import known_of
-from trigger.plan import make_plan
+from trigger.plan import Plan, make_plan
 from trigger.recording import Recording
 from trigger.resolve import resolve_all
 from trigger.run import new_run_id
@@ -65,7 +65,7 @@ def console(host_name: str, choices: ConsoleChoices) -> int:
     state = StateFolder.choose(config.state_dir)
     known = known_of(state, config, host)
     addresses = resolve_all(controller.address for controller in host.controllers)
-    plan = make_plan(host, "sysrq", via=choices.via, addresses=addresses)
+    plan = _with_consoles(make_plan(host, "sysrq", via=choices.via, addresses=addresses))
     with ExitStack() as stack:
         stops = stack.enter_context(Stops())
         opener = Opener(plan, known, answers_of(host), clock)
@@ -81,6 +81,18 @@ def console(host_name: str, choices: ConsoleChoices) -> int:
         session.opened(opener.controller, str(recording.path))
         session.stay(kept, stops)
         return _end(session, kept, stops, recording)
+
+
+def _with_consoles(plan: Plan) -> Plan:
+    """Return `plan` without the host itself, whose kernel takes keys over SSH and says nothing of its own."""
+    routes = tuple(route for route in plan.routes if route.controller.driver != "host")
+    if routes:
+        return plan._replace(routes=routes)
+    name = plan.host.name
+    raise ConfigError(
+        f"{name}: no controller with a serial console; the host itself takes SysRq keys only. Nothing was sent.",
+        next_step=f"Log in with ssh, or press keys: trigger sysrq {name} KEY --via host",
+    )
 
 
 def _end(session: _Log | _Person, kept: KeptConsole, stops: Stops, recording: Recording) -> int:

@@ -181,7 +181,7 @@ def test_the_crash_goes_through_the_guard(program: Program, port: SerialPort) ->
     assert (code, port.got) == (0, "\x15Bc"), err
     code, _, err = program.run("HOST", "c", "--confirm", "HOST", *overrides, "--no-wait")
     assert (code, port.got) == (5, "\x15Bc"), err
-    assert "A BREAK and c was accepted" in err
+    assert "A SysRq c was accepted" in err
     code, _, err = program.run("HOST", "w")
     assert code == 5
     assert "open fire" in err

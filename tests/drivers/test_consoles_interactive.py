@@ -196,6 +196,14 @@ def test_usage(program: Program, port: SerialPort) -> None:
     assert port.got == ""
 
 
+def test_the_host_itself_is_no_console(program: Program, port: SerialPort) -> None:
+    config = program.folder / "config.yaml"
+    config.write_text(f"{config.read_text()}    ssh: {{host: 127.0.0.1, port: {port.port}}}\n")
+    done = program.run("console", program.host, "--via", "host", "--log")
+    assert (done.returncode, port.got) == (3, "")
+    assert f"trigger sysrq {program.host} KEY --via host" in done.stderr
+
+
 def test_escapes_count_at_the_beginning_of_a_line_only() -> None:
     send = Meant.SEND
     assert Escapes().feed(b"cd ~/x\r") == [Typed(send, b"cd ~/x\r")]

@@ -96,7 +96,7 @@ def test_a_serial_number_may_confirm() -> None:
 
 @pytest.mark.parametrize(
     ("request_", "said"),
-    [("SysRq: one BREAK and one 'c' on the serial console", "A BREAK and c"), ("IPMI Chassis Control", "An NMI"),
+    [("SysRq: one BREAK and one 'c' on the serial console", "A SysRq c"), ("IPMI Chassis Control", "An NMI"),
      ("", "A shot")],
 )  # fmt: skip
 def test_an_open_fire_says_what_was_sent(request_: str, said: str) -> None:

@@ -212,10 +212,11 @@ class Aftermath:
         return message
 
     def _console(self) -> str:
-        from trigger.run_files import CONSOLE
-
-        said: bytes = self._files().read(CONSOLE) or b""
-        return harmless(said[-4096:].decode("utf-8", "replace"), lines=True)
+        files = self._files()
+        said = b""
+        for name in files.recordings()[-1:]:
+            said = files.read(name.replace(".cast", ".txt"), 4096, end=True) or b""
+        return harmless(said.decode("utf-8", "replace"), lines=True)
 
 
 def _started(function: Callable[[], None]) -> threading.Thread:

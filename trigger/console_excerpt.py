@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from trigger.text import harmless
-from trigger.watch.console_text import plain
+from trigger.watch.console_text import plain, sightings
 
 BEFORE_BYTES, AFTER_BYTES = 2048, 4096  # around each mark
 LAST_BYTES = 4096  # without any mark
@@ -47,6 +47,29 @@ class _Line:
     text: str
 
 
+def excerpts(casts: Sequence[Sequence[bytes]], marks: Sequence[tuple[int, Mark]]) -> tuple[ExcerptLine, ...]:
+    """Return what tells the story of several recordings of one run (`trigger wait` makes another one).
+
+    `marks` are offsets into any of them; each counts where the line at its offset says what it stands for. Without any,
+    the last lines of the last recording are returned.
+    """
+    found: list[ExcerptLine] = []
+    for cast in casts:
+        valid = _valid(cast, marks)
+        if valid:
+            found += excerpt(cast, valid)
+    return tuple(found) if found or not casts else excerpt(casts[-1], {})
+
+
+def _valid(cast: Sequence[bytes], marks: Sequence[tuple[int, Mark]]) -> dict[int, Mark]:
+    found: dict[int, Mark] = {}
+    for line in _lines(_events(cast)):
+        here = [(offset, mark) for offset, mark in marks if line.begin <= offset < line.end]
+        said = {seen.pattern for seen in sightings(plain(line.text.encode()))} if here else set()
+        found |= {offset: mark for offset, mark in here if mark.word in said and offset not in found}
+    return found
+
+
 def excerpt(cast: Iterable[bytes], marks: Mapping[int, Mark]) -> tuple[ExcerptLine, ...]:
     """Return the lines around `marks` (the console's bytes before a line -> what it is), or the last lines.
 
@@ -59,7 +82,7 @@ def excerpt(cast: Iterable[bytes], marks: Mapping[int, Mark]) -> tuple[ExcerptLi
             kept.append(line)
             if line.end - kept[0].end > LAST_BYTES:
                 kept.pop(0)
-        elif any(line.end > begin and line.begin < end for begin, end in windows):
+        elif any(line.begin < end and line.end > begin for begin, end in windows):
             kept.append(line)
     return _shown(kept, marks)
 

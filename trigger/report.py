@@ -14,11 +14,11 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
-from trigger.console_excerpt import ExcerptLine, Mark, excerpt, masked
+from trigger.console_excerpt import ExcerptLine, Mark, excerpts, masked
 from trigger.events import DumpFound, Event, Finished, Fired, Firing, Guarded, Observed, Planned, Probed
 from trigger.exit_codes import Meaning, meaning
 from trigger.journal import Line
-from trigger.run_files import CAST, FIRST_LOOK, LOG_AFTER, LOG_BEFORE, NOTES, PREFLIGHT, RunFiles
+from trigger.run_files import FIRST_LOOK, LOG_AFTER, LOG_BEFORE, NOTES, PREFLIGHT, RunFiles
 from trigger.text import harmless
 
 PHASES = (
@@ -69,7 +69,7 @@ class Chain:
 class Beside:
     """What lies beside the journal; None and empty where it is not there."""
 
-    cast: tuple[bytes, ...] = ()
+    casts: tuple[tuple[bytes, ...], ...] = ()
     log_before: Mapping[str, Any] | None = None
     log_after: Mapping[str, Any] | None = None
     record: Mapping[str, Any] | None = None
@@ -150,7 +150,7 @@ def read_beside(files: RunFiles) -> Beside:
     """Return what lies in the incident folder. What cannot be read is left out."""
     notes = files.read_json(NOTES) or {}
     return Beside(
-        cast=tuple((files.read(CAST, _CAST_BYTES) or b"").splitlines()),
+        casts=tuple(tuple((files.read(name, _CAST_BYTES) or b"").splitlines()) for name in files.recordings()),
         log_before=files.read_json(LOG_BEFORE),
         log_after=files.read_json(LOG_AFTER),
         record=files.read_json(PREFLIGHT),
@@ -172,11 +172,11 @@ def fold(journal: Sequence[Line], run: str, beside: Beside | None = None) -> Rep
     moments = tuple(moment for line in lines if (moment := _moment(line)) is not None)
     end = max(line.time for line in lines)
     dumps = [event for event in events if isinstance(event, DumpFound)]
-    marks = {
-        m.offset: Mark(m.pattern or m.phase, m.phase)
+    marks = [
+        (m.offset, Mark(m.pattern or m.phase, m.phase))
         for m in moments
         if m.source == "console" and m.offset is not None and m.pattern not in _PROGRESS
-    }
+    ]
     new_log, problem = _new_log(beside)
     return Report(
         run=run,
@@ -194,7 +194,7 @@ def fold(journal: Sequence[Line], run: str, beside: Beside | None = None) -> Rep
         phases=_phases(moments, lines[0].time, fired_at, end),
         gaps=_gaps(moments, lines[0].time, fired_at, end),
         chain=_chain(journal, run),
-        console=excerpt(beside.cast, marks),
+        console=excerpts(beside.casts, marks),
         new_log=new_log,
         log_problem=problem,
         beside=beside,

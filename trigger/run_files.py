@@ -1,6 +1,6 @@
 """The incident folder hosts/NAME/runs/ID/: what is kept of one run beside its journal, written whole or not at all.
 
-    console.txt, console.cast   what the console said (trigger/recording.py)
+    console.txt, console.cast   what the console said (trigger/recording.py); console-2 and so on of `trigger wait`
     event-log-before.json       the controller's event log before the fire, where there was time to read it
     event-log-after.json        the same after the end of the run
     preflight.json              the record of the last preflight, as it was at the fire
@@ -23,10 +23,10 @@ from typing import Any
 from trigger.errors import ConfigError, GuardRefused
 from trigger.state import StateFolder
 
-CONSOLE, CAST = "console.txt", "console.cast"
 LOG_BEFORE, LOG_AFTER = "event-log-before.json", "event-log-after.json"
 PREFLIGHT, FIRST_LOOK, DMESG, NOTES = "preflight.json", "first-look.json", "dmesg.txt", "notes.json"
 REPORT_PAGE, REPORT_TEXT = "report.html", "report.md"
+MOST_RECORDINGS = 4
 LIMIT_BYTES = 8 * 1024 * 1024  # of one file that is read back
 
 
@@ -58,8 +58,8 @@ class RunFiles:
         """Replace one file by `value` as JSON. Raises what `write` raises."""
         self.write(name, json.dumps(value, indent=1).encode() + b"\n")
 
-    def read(self, name: str, limit: int = LIMIT_BYTES) -> bytes | None:
-        """Return the first `limit` bytes of a file, None when it is not there or is not ours."""
+    def read(self, name: str, limit: int = LIMIT_BYTES, *, end: bool = False) -> bytes | None:
+        """Return the first (with `end` the last) `limit` bytes of a file, None when it is not there or is not ours."""
         if not self.path.is_dir():
             return None
         try:
@@ -68,6 +68,8 @@ class RunFiles:
         except (OSError, GuardRefused):
             return None
         with os.fdopen(file, "rb") as stream:
+            if end:
+                stream.seek(max(0, os.fstat(file).st_size - limit))
             return stream.read(limit)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
@@ -77,6 +79,13 @@ class RunFiles:
         except (ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
+
+    def recordings(self) -> list[str]:
+        """Return the names of the console's recordings (asciicast), oldest first; the newest MOST_RECORDINGS."""
+        numbers = {
+            name: found[1] for name in self.sizes() if (found := re.fullmatch(r"console(?:-(\d{1,4}))?\.cast", name))
+        }
+        return sorted(numbers, key=lambda name: int(numbers[name] or 1))[-MOST_RECORDINGS:]
 
     def sizes(self) -> dict[str, int]:
         """Return the files that are there, by name, with their bytes."""

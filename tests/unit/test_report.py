@@ -72,6 +72,18 @@ def test_the_excerpt_finds_its_line_whatever_bytes_came_before() -> None:
     assert {line.text for line in without} == {"after"}
 
 
+def test_a_recording_of_trigger_wait_is_told_from_the_first(tmp_path: Path) -> None:
+    made = Incident(tmp_path / "state")
+    made.fire()
+    made.console(((0.5, "nothing of note\r\n" * 20),))
+    made.console()
+    made.close()
+    assert made.files.recordings() == ["console.cast", "console-2.cast"]
+    found = report(made)
+    assert "panic" in {line.mark for line in found.console}
+    assert "nothing of note" not in {line.text for line in found.console}
+
+
 def test_the_chain_of_the_journal_is_checked(whole: Incident) -> None:
     path = whole.state.host_folder(HOST) / "journal.jsonl"
     assert report(whole).chain.broken_at == -1

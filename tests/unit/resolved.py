@@ -47,3 +47,11 @@ def script_in(folder: Path) -> Callable[[str], str]:
         return str(path)
 
     return write
+
+
+def kept_in(folder: Path) -> Path:
+    """Return a file with the password and nothing else, for a command that prints it: it stands in no argument list."""
+    path = folder / "kept"
+    path.write_text(PASSWORD)
+    path.chmod(0o600)
+    return path

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.resolved import PASSWORD, failure, get, script_in
+from tests.unit.resolved import PASSWORD, failure, get, kept_in, script_in
 from trigger import secrets
 from trigger.secrets import clean_environment
 
@@ -19,8 +19,9 @@ def script(tmp_path: Path) -> Callable[[str], str]:
     return script_in(tmp_path)
 
 
-def test_command(script: Callable[[str], str]) -> None:
-    assert get("command", (script('printf "%s\\nuser: crash\\n" "$1"'), PASSWORD)) == PASSWORD
+def test_command(script: Callable[[str], str], tmp_path: Path) -> None:
+    command = script('cat "$1"; printf "\\nuser: crash\\n"')
+    assert get("command", (command, str(kept_in(tmp_path)))) == PASSWORD
     assert get("command", ("echo", "$HOME `id` ; x")) == "$HOME `id` ; x", "no shell is involved"
 
 
@@ -121,7 +122,7 @@ def test_a_command_that_hangs_is_ended_with_its_children(
 
 def test_a_command_that_leaves_an_agent_behind_is_not_waited_for(script: Callable[[str], str], tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    command = script(f"sleep 1000 & echo $! >{pids}; echo {PASSWORD}")
+    command = script(f"sleep 1000 & echo $! >{pids}; cat {kept_in(tmp_path)}")
     begin = time.monotonic()
     try:
         assert get("command", (command,)) == PASSWORD

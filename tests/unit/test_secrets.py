@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.resolved import CONTROLLER, HOST, PASSWORD, WHERE, failure, get, script_in
+from tests.unit.resolved import CONTROLLER, HOST, PASSWORD, WHERE, failure, get, kept_in, script_in
 from trigger import secrets
 from trigger.errors import ConfigError
 from trigger.host import Controller, SecretReference
@@ -167,7 +167,7 @@ def test_no_descriptor_stays_open(file: Path) -> None:
     before = set(Path("/proc/self/fd").iterdir())
     get("file", str(file))
     failure("command", ("sh", "-c", "exit 3"))
-    get("command", ("echo", PASSWORD))
+    get("command", ("cat", str(file)))
     assert set(Path("/proc/self/fd").iterdir()) == before
 
 
@@ -303,7 +303,7 @@ def controller_with(reference: SecretReference) -> Controller:
 
 def test_a_password_is_had_once_and_late(script: Callable[[str], str], tmp_path: Path) -> None:
     count = tmp_path / "count"
-    command = script(f"echo x >>{count}; echo {PASSWORD}")
+    command = script(f"echo x >>{count}; cat {kept_in(tmp_path)}")
     answers = ControllerSecrets(HOST, controller_with(SecretReference("command", (command,), WHERE)))
     assert not count.exists()
     found: list[str] = []

@@ -53,6 +53,8 @@ def test_the_incident_folder_of_a_landed_dump(bench: Benches) -> None:
     assert "A complete dump of" in page
     assert "hash chain intact" in page
     assert result.events[-1]["event"] == "Finished", "what follows is no event"
+    out, _ = b.start("history", b.host, "--json").communicate(timeout=60)
+    assert json.loads(out)["report"] == str(folder / "report.html")
     out, _ = b.start("report", "--format", "json").communicate(timeout=60)
     assert json.loads(out)["exit_code"] == 0
 

@@ -39,10 +39,13 @@ def command(
 ) -> None:
     """Show the runs of HOST, or of every host, oldest first; with --run, every event of one.
 
+    `trigger report RUN` sums one up.
+
     With --verify, say whether the journal is as it was written, and what cannot be excluded.
     """
     from trigger.config import load
     from trigger.history import events_of, runs_of
+    from trigger.run_files import REPORT_PAGE
     from trigger.state import StateFolder
 
     if anchors is not None and not verify:
@@ -57,7 +60,9 @@ def command(
         return
     runs = sorted((run for name in hosts for run in runs_of(state, name)), key=lambda run: run.started)[-limit:]
     for run in runs:
-        click.echo(json.dumps(run.to_json()) if as_json else run.line())
+        page = state.host_folder(run.host) / "runs" / run.run / REPORT_PAGE
+        plain = {**run.to_json(), "report": str(page) if page.is_file() else ""}
+        click.echo(json.dumps(plain) if as_json else run.line())
     if not runs:
         click.echo(f"no runs{' of ' + host if host else ''} in {state.path}", err=True)
 

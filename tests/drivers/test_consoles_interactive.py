@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 
 from tests.drivers.serial_port import HELP, SerialPort
+from tests.drivers.simulators.cli_server import PASSWORD, USER, host_key
+from tests.drivers.simulators.ssh_console_server import SshConsoleServer
 from tests.drivers.terminal_session import LIMIT_S, TerminalSession
 from trigger.escapes import Escapes, Meant, Typed
 
@@ -144,6 +147,37 @@ def test_a_signal_gives_the_terminal_back(program: Program, number: signal.Signa
         assert desk.end() == 128 + number
         assert desk.modes() == desk.before
         assert b"\x1b[?25h" in desk.shown  # the cursor is shown again
+
+
+@pytest.mark.parametrize("leave", ["~.", signal.SIGTERM])
+def test_a_controller_with_one_console_gets_it_back(tmp_path: Path, port: SerialPort, leave: str | int) -> None:
+    """Supermicro keeps its only session for good when it is not left as its manual says; killed or not."""
+    with SshConsoleServer("supermicro", port.port) as server:
+        (tmp_path / "password").write_text(PASSWORD)
+        (tmp_path / "password").chmod(0o600)
+        options = {"kind": "supermicro", "host_key": host_key().get_fingerprint("sha256")}
+        controller = {"driver": "ssh-console", "address": "127.0.0.1", "port": server.port, "user": USER,
+                      "password": {"file": str(tmp_path / "password")}, "options": options}  # fmt: skip
+        program = Program(tmp_path, port)
+        config = tmp_path / "config.yaml"
+        config.write_text(f"hosts:\n  {program.host}:\n    controllers: [{json.dumps(controller)}]\n")
+        with program.open() as desk:
+            desk.await_text("login: ")
+            desk.type("root\r~sh")
+            desk.await_text("[y/N] ")
+            desk.type("y\r")
+            desk.await_text("sysrq: HELP")
+            if isinstance(leave, str):
+                desk.type(leave)
+            else:
+                desk.process.send_signal(leave)
+            assert desk.end() == (0 if isinstance(leave, str) else 128 + leave)
+            assert desk.modes() == desk.before
+        end = time.monotonic() + 20
+        while (server.left, server.occupied) != (1, False) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert (server.left, server.occupied, server.breaks) == (1, False, 1)
+    assert port.got == "root\r\x15Bh\r"  # the last Enter is Supermicro's own way out
 
 
 def test_a_window_that_closes_ends_it(program: Program) -> None:

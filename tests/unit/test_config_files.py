@@ -224,6 +224,7 @@ _edits = st.lists(
 
 @settings(max_examples=1500, deadline=None)
 @example([(60, 0, '"')])
+@example([(242, 2, "|\n\n")])
 @given(_edits)
 def test_whatever_is_read_in_pieces_is_read_the_same_whole(edits: list[tuple[int, int, str]]) -> None:
     """Cutting must never see an entry that YAML does not see, whatever stands in the lines before."""

@@ -190,9 +190,8 @@ def in_pieces(text: str, name: str) -> ConfigFile | None:
     empty = parsed.top.get("hosts")
     if empty is None or empty.line != at + 1 or len(parsed.problems):
         return None
-    if empty.node.value != "" or getattr(
-        empty.node, "style", None
-    ):  # a style: `|` or "" on the line behind the entries
+    # A style: `|` or "" stands on the line behind the entries, and is their value.
+    if empty.node.value != "" or getattr(empty.node, "style", None):
         return None  # also for two `hosts:` and the like: composing the whole file explains it better
     parsed.entries = entries
     return parsed

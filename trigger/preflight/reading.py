@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from trigger.errors import TriggerError
 from trigger.host import Host
-from trigger.preflight.check import ALL_ROUTES, Check, Finding, Judgement, Stage, finding, good, warn
+from trigger.preflight.check import ALL_ROUTES, Check, Finding, Judgement, Stage, Verdict, finding, good, warn
 from trigger.preflight.facts import Facts
 from trigger.record import DumpTarget
 
@@ -27,13 +27,16 @@ class Reader:
         self._shared: dict[str, _Found] = {}
 
     def finding(self, host: Host, targets: Sequence[DumpTarget], facts: Facts) -> Finding | None:
-        """Return what is found of the first target, which is where a watch looks; None where none is known."""
-        where = host.dump_target
-        if where == "auto":
-            if not targets or not targets[0].read:
-                return None
-            where = targets[0].read
-        return finding(READABLE, self._judge(host, where, facts))
+        """Return what is found of the target that can be read best, for one is enough; None where none is known."""
+        if host.dump_target == "auto":
+            places = [target.read for target in targets if target.read]
+        else:
+            places = [host.dump_target]
+        judged = [self._judge(host, place, facts) for place in places]
+        best = next(
+            (judgement for judgement in judged if judgement.verdict is Verdict.PASS), judged[0] if judged else None
+        )
+        return None if best is None else finding(READABLE, best)
 
     def _judge(self, host: Host, where: str, facts: Facts) -> Judgement:
         if where.startswith("host:") and facts.word("login") == "0":

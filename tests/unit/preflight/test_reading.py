@@ -76,6 +76,10 @@ def test_a_place_that_nobody_said_how_to_read() -> None:
 
 def test_the_configured_target_counts(tmp_path: Path) -> None:
     assert judge(Reader({}), Host("one", (), dump_target=str(tmp_path)))[0] == "pass"
+    gone = DumpTarget("nfs", "nfs server:/export", "/", read="nfs://server/export")
+    assert judge(Reader({}), Host("one", ()), targets=(gone, *LOCAL))[0] == "pass", (
+        "Debian writes to each, one is enough"
+    )
     raw = (DumpTarget("raw", "raw /dev/sdb1"),)
     assert Reader({}).finding(Host("one", ()), raw, facts()) is None
     assert Reader({}).finding(Host("one", ()), (), facts()) is None

@@ -134,6 +134,7 @@ def _run(
     ears: Ears | None = None
     listens = choices.until != "accepted"
     if listens:  # now: an import swallows a Ctrl-C that comes in its very middle
+        from trigger.ladder import climb
         from trigger.watch.listening import Ears
     try:
         with (
@@ -142,34 +143,19 @@ def _run(
             held(policies, plan, around.state, run) as hold,
         ):
             run.emit(_planned(plan, wish))
-            before = BaselineProbe(plan.dump_target if choices.until != "accepted" else "")
+            before = BaselineProbe(plan.dump_target if choices.until != "accepted" else "", around.dump_stores)
             around = _at_the_last_moment(plan, known, around, choices, hold, interrupts)
             if listens:
                 ears = Ears(plan, known, around, run)
                 around = ears.around
 
             def watch_shot(shot: Shot) -> Finished:
-                watched = Watched(
-                    plan.host,
-                    plan.dump_target,
-                    known,
-                    shot.outcome,
-                    shot.at,
-                    shot.at + plan.deadline_s,
-                    choices.until,
-                    before.result(),
-                    around.dump_stores,
-                    ears.shot if ears is not None else _SHOTS.get(plan.action, "NMI"),
-                    *((ears.console, ears.controller, ears.fence) if ears is not None else ()),
-                )
+                watched = _watched(plan, known, shot, choices.until, around, before, ears)
                 return watch(watched, run, interrupts.detach, people)
 
             shot = shoot(plan, known, wish, around, run)
-            if plan.action == "crash" and choices.until != "accepted":
-                from trigger.ladder import climb
-
-                ask = _ask_next_rung(plan, interrupts)
-                finished = climb(shot, plan, known, wish, around, run, watch_shot, ask)
+            if plan.action == "crash" and listens:
+                finished = climb(shot, plan, known, wish, around, run, watch_shot, _ask_next_rung(plan, interrupts))
             else:
                 finished = watch_shot(shot)
             run.emit(finished)
@@ -181,6 +167,27 @@ def _run(
             ears.close()
         run.close()
         after.conclude()
+
+
+def _watched(
+    plan: Plan, known: Known, shot: Shot, until: str, around: Surroundings, before: BaselineProbe, ears: Ears | None
+) -> Watched:
+    """Return what is to be watched after `shot`."""
+    watched = Watched(
+        plan.host,
+        plan.dump_target,
+        known,
+        shot.outcome,
+        shot.at,
+        shot.at + plan.deadline_s,
+        until,
+        before.result(),
+        around.dump_stores,
+        _SHOTS.get(plan.action, "NMI"),
+    )
+    if ears is None:
+        return watched
+    return watched._replace(shot=ears.shot, console=ears.console, controller=ears.controller, fence=ears.fence)
 
 
 def _at_the_last_moment(
@@ -229,6 +236,7 @@ def watch(watched: Watched, run: Run, detach: threading.Event, people: People) -
             finished = follow(watched, run.emit, run.clock, detach, people.status)
     except Exception as error:
         finished = _broken(watched.host.name, watched.outcome, error)
+    people.end_view()
     return finished
 
 

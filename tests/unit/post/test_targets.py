@@ -16,6 +16,7 @@ from trigger.known import Known
 from trigger.post.following import TargetState
 from trigger.post.landing import State
 from trigger.record import DumpTarget, Record
+from trigger.watch.baseline import BaselineProbe
 from trigger.watch.evidence import News
 from trigger.watch.host import HostState
 from trigger.watch.report import Report
@@ -147,6 +148,15 @@ def test_landed_at_one_of_three_is_landed_and_each_tells(tmp_path: Path) -> None
     last = [news for news in heard if isinstance(news, TargetState)][-1]
     assert (last.state, last.path.startswith(str(tmp_path / "good"))) == (State.VERIFIED, True)
     assert not targets.own_disk
+
+
+def test_what_lies_at_a_mapped_target_before_the_fire_is_known(tmp_path: Path) -> None:
+    (tmp_path / "127.0.0.1-2026-11-22-01:02:03").mkdir()
+    before = BaselineProbe("nfs://nas/export/crash", {"nas:/export/crash": str(tmp_path)}).result()
+    assert before is not None
+    assert (before.path, list(before.entries or {})) == (str(tmp_path), ["127.0.0.1-2026-11-22-01:02:03"])
+    for where, stores in (("nfs://nas/x", {}), ("sftp://nas/x", {"ssh://nas": "sftp://192.0.2.1"}), ("host:/x", {})):
+        assert BaselineProbe(where, stores).result() is None
 
 
 def test_the_record_is_handed_to_the_verification() -> None:

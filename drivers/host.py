@@ -34,7 +34,7 @@ while read -r key; do
     [ "$key" = c ] || last=$(dmesg | tail -n 1)
     if ! echo "$key" >/proc/sysrq-trigger; then echo "trigger: not written"; continue; fi
     [ "$key" = c ] && echo "trigger: written" && continue
-    sleep 1
+    sleep 0.3 2>/dev/null || sleep 1
     dmesg | last=$last awk 'found { print } $0 == ENVIRON["last"] { found = 1 }'
 done
 """
@@ -142,10 +142,17 @@ class HostDriver(Driver):
         """Start the session and return what it says of the host; raises what SSH raises, or DriverError."""
         self.close()
         self._session = _start(self._ssh)(self._ssh, _SCRIPT, deadline)
+        try:
+            return self._greeting(self._session, deadline)
+        except BaseException:
+            self.close()
+            raise
+
+    def _greeting(self, session: Session, deadline: Deadline) -> dict[str, str]:
         said = b""
         while not _READY.search(said.decode("utf-8", "replace")):
             try:
-                more = self._session.read(deadline)
+                more = session.read(deadline)
             except EOFError:
                 raise self._not_opened(said) from None
             said += more
@@ -153,7 +160,6 @@ class HostDriver(Driver):
                 raise Unreachable(f"{self._where}: the host logged us in and did not answer in time. Nothing was sent.")
         found = dict(_FACT.findall(said.decode("utf-8", "replace")))
         if "not-root" in found:
-            self.close()
             raise DriverError(
                 f"{self._where}: {harmless(found['not-root'])} may not write /proc/sysrq-trigger. Nothing was sent.",
                 next_step="Log in as root: `ssh: {user: root}`.",
@@ -169,10 +175,10 @@ class HostDriver(Driver):
     def _listen(self, deadline: Deadline) -> str:
         assert self._session is not None
         said = b""
-        while not deadline.passed() and len(said) < _MOST:
+        while not deadline.passed() and len(said) < _MOST and b"written" not in said:
             try:
                 said += self._session.read(deadline)
-            except (EOFError, OSError):
+            except EOFError:
                 break
         return said.decode("utf-8", "replace")
 

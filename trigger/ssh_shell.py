@@ -66,7 +66,7 @@ class Shell:
                 raise EOFError
             self._process.stdin.write(data)
 
-        _on_the_loop(send, Deadline(_CLOSE_SECONDS))
+        _unless_lost(send, Deadline(_CLOSE_SECONDS))
 
     def send_break(self, milliseconds: int = 500) -> None:
         """Ask for one BREAK on the serial port behind this session (RFC 4335); raises EOFError as `write` does.
@@ -79,7 +79,7 @@ class Shell:
                 raise EOFError
             self._process.send_break(milliseconds)
 
-        _on_the_loop(send, Deadline(_CLOSE_SECONDS))
+        _unless_lost(send, Deadline(_CLOSE_SECONDS))
 
     def read(self, deadline: Deadline) -> bytes:
         """Return what has come, waiting until something does; b"" when `deadline` passes; EOFError when it is lost."""
@@ -93,7 +93,7 @@ class Shell:
                 raise EOFError
             return data
 
-        return _on_the_loop(receive, Deadline(deadline.left() + 1.0))
+        return _unless_lost(receive, Deadline(deadline.left() + 1.0))
 
     def close(self) -> None:
         """Close the connection; a second or two at most, raises nothing."""
@@ -188,6 +188,16 @@ def _client_of(peer: ShellPeer, seen: list[str]) -> type:
             return await asyncio.get_running_loop().run_in_executor(None, peer.password)
 
     return Client
+
+
+def _unless_lost(make: Callable[[], Coroutine[Any, Any, T]], deadline: Deadline) -> T:
+    """Do something on a session; raises EOFError when its connection has gone, which asyncssh says in several ways."""
+    import asyncssh
+
+    try:
+        return _on_the_loop(make, deadline)
+    except (asyncssh.Error, OSError):
+        raise EOFError from None
 
 
 def _on_the_loop(make: Callable[[], Coroutine[Any, Any, T]], deadline: Deadline) -> T:

@@ -27,6 +27,8 @@ WAIT_S = 1.0  # the longest that a fire waits for its console
 # are taken to have ended after so long.
 REPLAY_PAUSE_S = 0.15
 REPLAY_S = 2.0
+# When what is repeated looks like a crash kernel at work, the fire waits for it to go on: progress comes once a second.
+SUSPICION_S = 2.5
 _READ_S = 0.1  # an unfinished line that nothing was added to for so long is looked at as it is
 _PAUSES_S = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)  # between tries to open it; the last one is repeated
 _BUSY_PAUSE_S = 30.0
@@ -59,6 +61,7 @@ class ConsoleWatch:
         self._console: Console | None = None
         self._give_back: Callable[[], None] = lambda: None
         self._settled, self._fired, self._stop = threading.Event(), threading.Event(), threading.Event()
+        self._suspicious, self._goes_on = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._problem = ""
         self._dumping = ""
@@ -74,8 +77,14 @@ class ConsoleWatch:
             self._thread.start()
 
     def ready(self, seconds: float = WAIT_S) -> str:
-        """Wait until the console is open and quiet, `seconds` at most; return a warning, "" when it is open."""
-        if self._settled.wait(seconds):
+        """Wait until the console is open and quiet, `seconds` at most; return a warning, "" when it is open.
+
+        It waits for longer, SUSPICION_S, when a dump seems to be being written.
+        """
+        settled = self._settled.wait(seconds)
+        if self._suspicious.is_set():
+            self._goes_on.wait(SUSPICION_S)
+        if settled:
             return self._problem
         return "the console is not open yet; it is opened while the shot goes on"
 
@@ -185,12 +194,13 @@ class ConsoleWatch:
 
     def _take(self, found: list[Sighting], reader: Reader, *, replayed: bool) -> None:
         """Tell what was seen, unless it is old."""
-        if replayed:
-            return
-        if not self._fired.is_set():
+        if replayed or not self._fired.is_set():
             dumping = next((seen for seen in found if seen.pattern in _DUMPING), None)
-            if dumping is not None:
+            if dumping is not None and replayed:
+                self._suspicious.set()
+            elif dumping is not None:
                 self._dumping = f"its console says {dumping.line!r}"
+                self._goes_on.set()
             return
         lines = reader.last_lines()
         if found or lines is not None:

@@ -135,6 +135,11 @@ class People:
             self._told_at = now.elapsed_s
             self._write(f"{now.elapsed_s:7.1f} s  {in_one_line(now)}\n")
 
+    def end_view(self) -> None:
+        """Erase the view: what follows, a question or the verdict, stands alone. The next `status` draws a new one."""
+        if self._view is not None and self._view.close(STOPPED_S):
+            self._view = None
+
     def close(self) -> None:
         """Wait until the terminal has taken everything; Ctrl-C ends that."""
         if self._view is not None:
@@ -152,8 +157,7 @@ class People:
         if head:
             lines.append(f"{'journal head:':<16}{head}")
         self._write("\n".join(lines) + "\n")
-        if self._view is not None and self._view.close(STOPPED_S):
-            self._view = None
+        self.end_view()
 
     def _write(self, text: str) -> None:
         if self._view is not None:

@@ -205,7 +205,7 @@ def test_a_change_is_shown_soon() -> None:
     changed = time.monotonic()
     view.status(NOW)
     until(lambda: "the dump is being written for" in stream.text)
-    assert stream.writes[-1][0] - changed < 0.5
+    assert stream.writes[-1][0] - changed < 2.0  # 0.1 s on a quiet machine
     assert view.close(60)
 
 

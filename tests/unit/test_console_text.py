@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from trigger.watch.phases import PHASES, Story
 from trigger.watch.words import WORDS
 
 FOLDER = Path(__file__).resolve().parents[1] / "transcripts"
+SEEDS = 400 if os.environ.get("TRIGGER_SOAK") else 20
 DUMP = "panicked crash-kernel saving saved rebooting"
 
 # transcript -> (phases in order, what the cause says, exit code when SSH then shows a new boot and no dump, percent)
@@ -130,7 +132,7 @@ def noisy(text: bytes, chance: random.Random) -> list[bytes]:
 @pytest.mark.parametrize("name", TABLE)
 def test_cut_into_random_pieces_and_interleaved_with_noise(name: str) -> None:
     expected, cause, exit_code, percent = TABLE[name]
-    for seed in range(20):
+    for seed in range(SEEDS):
         order, story, _ = told(noisy(said(name), random.Random(f"{name} {seed}")))
         assert (" ".join(order), code(story), story.percent) == (expected, exit_code, percent), f"seed {seed}"
         assert cause in story.cause

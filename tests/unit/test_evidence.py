@@ -99,6 +99,17 @@ def test_the_same_boot_is_proof_sooner_when_the_console_says_why() -> None:
     assert "unknown_nmi_panic" in finished.text
 
 
+def test_a_sign_of_a_crash_makes_an_older_look_at_the_host_worthless() -> None:
+    found = evidence()
+    found.take(console("Kernel panic - not syncing: x"), 19.0)
+    found.take(HostState("banner", "same", at=1021.0), 21.0)
+    assert decide("server42", seen(found, 21.0)) is None, "asked just before it crashed, perhaps"
+    found.take(HostState("banner", "same", at=1040.0), 40.0)
+    finished = decide("server42", seen(found, 40.0))
+    assert finished is not None
+    assert finished.exit_code == 8, "20 s after the sign it still runs: the console is another host's, or lies"
+
+
 def test_a_new_boot_without_a_dump_is_nine_sooner_when_the_console_says_why() -> None:
     found = evidence()
     found.own_disk = True

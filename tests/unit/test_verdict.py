@@ -57,3 +57,39 @@ def test_every_end(seen: Seen, code: int, sent: str, safe: str, ends: bool) -> N
 )
 def test_what_is_no_end_yet(seen: Seen) -> None:
     assert decide("server42", seen) is None
+
+
+@pytest.mark.parametrize(
+    "phase", ["fired", "ignored", "denied", "panicked", "crash-kernel", "saving", "saved", "failed"]
+)
+@pytest.mark.parametrize("shot", ["NMI", "SysRq c"])
+@pytest.mark.parametrize("boot", ["", "same", "new", "crash-kernel"])
+@pytest.mark.parametrize("dump", ["waiting", "writing", "landed", "incomplete", "unreadable", "verified"])
+def test_every_end_is_a_paragraph_for_somebody_who_is_tired(phase: str, shot: str, boot: str, dump: str) -> None:
+    """What was sent, whether a power cycle is safe and why, and a command; never "safe" while a dump may be written."""
+    for outcome in ("accepted", "unknown"):
+        finished = decide(
+            "server42",
+            Seen(
+                outcome, dump=dump, dump_path="/d/vmcore", boot=boot, timed_out=True, phase=phase, shot=shot,
+                cause="kdump did not start" if phase == "failed" else "", last="something", console="open",
+            ),
+        )  # fmt: skip
+        assert finished is not None
+        assert f"The {shot} for server42" in finished.text
+        assert "\n" not in finished.text
+        assert finished.text.endswith(".")
+        assert finished.next.startswith("trigger ")
+        assert finished.safe_reason
+        if finished.safe_to_power_cycle == "yes":
+            assert boot == "new" or dump == "verified"
+        elif phase != "failed":
+            assert "Do not power-cycle server42" in finished.text
+
+
+def test_silence_is_never_called_no_effect() -> None:
+    for seconds in (60.0, 3600.0, 86400.0):
+        assert decide("server42", Seen("accepted", since_fire_s=seconds, console="open")) is None
+    finished = decide("server42", Seen("accepted", since_fire_s=86400.0, timed_out=True, console="open"))
+    assert finished is not None
+    assert finished.exit_code == 10

@@ -45,6 +45,7 @@ class Evidence:
         self.story = Story(since=now, moved=now)
         self.target = TargetState(State.WAITING)
         self.host = HostState()
+        self._looked_at = now
         self.back_at: float | None = None
         self._told: tuple[State, str, bool] | None = None
         self._told_at = 0.0
@@ -81,7 +82,7 @@ class Evidence:
             dump_final=target.final,
             boot=host.boot,
             since_fire_s=since_fire_s,
-            same_boot_s=host.at - watched.fired_at if host.boot == "same" else 0.0,
+            same_boot_s=self._same_boot_s(),
             since_back_s=now - self.back_at if self.back_at is not None else 0.0,
             timed_out=timed_out,
             detached=detached,
@@ -95,6 +96,14 @@ class Evidence:
             own_disk=self.own_disk,
             record=watched.known.not_ready,
         )
+
+    def _same_boot_s(self) -> float:
+        """Return how long after the shot, and after any sign of a crash, the host was seen in the boot of before."""
+        if self.host.boot != "same":
+            return 0.0
+        after_the_shot = self.host.at - self._watched.fired_at
+        crashed = self.story.phase not in ("fired", "ignored", "denied")
+        return min(after_the_shot, self._looked_at - self.story.moved) if crashed else after_the_shot
 
     def status(self, seen: Seen, now: float) -> Status:
         """Return the moment for those who look on."""
@@ -125,6 +134,7 @@ class Evidence:
 
     def _take_host(self, news: HostState, now: float) -> list[Event]:
         before, self.host = self.host, news
+        self._looked_at = now
         if news.boot == "new" and self.back_at is None:
             self.back_at = now
         if news.boot == "crash-kernel":

@@ -73,6 +73,11 @@ def proved(lab: Lab, code: int, events: list[dict[str, Any]], said: str) -> dict
     return dump
 
 
+def tell(kind: str, dump: dict[str, Any], begun: float) -> None:
+    took = time.monotonic() - begun
+    print(f"{kind}: {dump['size']} bytes, {dump['format']}, verified {took:.0f} s after it was hung")
+
+
 def first_look(program: Program, dump: dict[str, Any], name: str) -> None:
     """Check that the dump is found again as its path says, with a first look inside."""
     code, found, said = program.run("inspect", dump["path"], "--json")
@@ -137,7 +142,5 @@ def test_every_other_target(image: DebianImage, tmp_path: Path, kind: str) -> No
         lab, program = stack.enter_context(guest(image, tmp_path, target))
         begun = time.monotonic()
         dump = proved(lab, *how(lab, program))
-        print(
-            f"{kind}: {dump['size']} bytes, {dump['format']}, verified {time.monotonic() - begun:.0f} s after it was hung"
-        )
+        tell(kind, dump, begun)
         first_look(program, dump, NAME)

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
+from tests.drivers.serial_port import SerialPort
 from tests.drivers.simulators.certificates import certificate
 from tests.drivers.simulators.redfish_server import PASSWORD, USER, RedfishServer
 from tests.drivers.simulators.redfish_trees import machine
 from tests.e2e.program import Bench, finish, until
+from tests.e2e.test_console_evidence import with_console
 from tests.unit.webhook import Webhook
 
 Benches = Callable[..., Bench]
@@ -72,6 +74,23 @@ def with_redfish(b: Bench, server: RedfishServer) -> None:
     }  # fmt: skip
     b.config.write_text(json.dumps({"hosts": {b.host: entry}}) + "\n")
     b.extra["BMC_PASSWORD"] = PASSWORD
+
+
+def test_the_panic_on_the_console_is_marked_in_the_report_and_hostile_text_is_text(bench: Benches) -> None:
+    with SerialPort(greeting=b"\xff\xfe old <script>alert(1)</script> text\r\n") as port:
+        b = with_console(bench(crash_seconds=1.5), port)
+        process = b.start("nmi", b.host, "--json", *b.confirmed())
+        until(lambda: any(line["event"] == "Fired" for line in b.journal()), "the shot", limit=60)
+        port.say(b"\x1b[31m<img src=x onerror=alert(2)>\x1b[0m\r\n")
+        port.say(b"[ 8123.4] Kernel panic - not syncing: NMI: Not continuing\r\n[ 8123.5] next\r\n")
+        result = finish(process)
+    assert result.code == 0, result.err
+    assert "panic" in [event.get("pattern") for event in result.events]
+    page = (folder_of(b) / "report.html").read_text()
+    assert '<mark class="alarm"><b>panic</b> [ 8123.4] Kernel panic - not syncing: NMI: Not continuing</mark>' in page
+    assert "&lt;img src=x onerror=alert(2)&gt;" in page
+    assert "<img" not in page
+    assert "<script" not in page
 
 
 def typed(b: Bench, *options: str) -> int:

@@ -84,7 +84,7 @@ def _rhel(text: str) -> KdumpSettings:
         value = rest.split("#", 1)[0].strip()
         value = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
         if key not in _RHEL_TARGETS and key not in _RHEL_OTHERS:
-            problems.append(f"the key {key[:60]!r} is unknown, so that the service fails")
+            problems.append(f"the key {key.split('=')[0][:60]!r} is unknown, so that the service fails")
         elif key in values and key in (*_RHEL_TARGETS, "path", "core_collector", "sshkey"):
             problems.append(f"{key} is given twice")
         values[key] = value

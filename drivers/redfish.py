@@ -104,15 +104,22 @@ class RedfishDriver(Driver):
         return self.settings(deadline).time
 
     def settings(self, deadline: Deadline) -> Settings:
-        """Return the manager's clock and firmware. See ReportsSettings.settings.
+        """Return the manager's clock and firmware, and what our account may not do. See ReportsSettings.settings.
 
         What it says of serial-over-LAN is left out: a "disabled" of a console that works was seen (drivers/quirks.py).
         """
+        from drivers.redfish_account import read_account
         from drivers.redfish_log import parse_time
 
         system = read_system(self._system_uri, self.session.get(self._need_system(), deadline))
         manager = self._manager(system, deadline)
-        return Settings(time=parse_time(text(manager, "DateTime")), firmware=text(manager, "FirmwareVersion"))
+        account = read_account(lambda path: self.session.get(path, deadline), self.controller.user)
+        return Settings(
+            time=parse_time(text(manager, "DateTime")),
+            firmware=text(manager, "FirmwareVersion"),
+            exposures=account.exposures,
+            too_weak=account.weak,
+        )
 
     def close(self) -> None:
         """Delete the session, whatever happened before. See Driver.close."""

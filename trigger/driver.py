@@ -94,7 +94,8 @@ class Exposure(NamedTuple):
 class Settings:
     """How a controller is set up, as far as it says; None and "" mean "does not say".
 
-    `time` is the controller's clock in seconds since the epoch, `sol_baud` the serial-over-LAN speed in baud.
+    `time` is the controller's clock in seconds since the epoch, `sol_baud` the serial-over-LAN speed in baud,
+    `too_weak` what the account lacks for a reset, in words ("the role ReadOnly, which ...").
     """
 
     time: float | None = None
@@ -102,6 +103,7 @@ class Settings:
     sol_enabled: bool | None = None
     sol_baud: int | None = None
     exposures: tuple[Exposure, ...] = ()
+    too_weak: str = ""
 
 
 class Answers(Protocol):

@@ -198,6 +198,7 @@ def _findings(answer: Asked, host: Host, facts: Facts | None, old: Record | None
         (settings.ACCESS, settings.judge_access(answer.controller, probe, answer.settings)),
     ]
     if answer.settings is not None:
+        judged.append((settings.PRIVILEGE, settings.judge_privilege(answer.settings)))
         judged.append((settings.CLOCK, settings.judge_clock(answer.settings, asking.clock)))
     found = [finding(_for(check, answer.routes), judgement, name) for check, judgement in judged if judgement]
     if Route.NMI in answer.routes:

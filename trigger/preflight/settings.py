@@ -41,6 +41,16 @@ def judge_clock(settings: Settings, clock: Clock) -> Judgement | None:
     )
 
 
+def judge_privilege(settings: Settings) -> Judgement | None:
+    """Judge whether the account may do what a fire asks for."""
+    if not settings.too_weak:
+        return None
+    return fail(
+        f"the account may not reset the system: it has {settings.too_weak}",
+        "# give it the controller's operator role",
+    )
+
+
 def judge_access(controller: Controller, probe: Probe, settings: Settings | None) -> Judgement | None:
     """Judge how safe the access itself is, and who else would be let in."""
     found = list(settings.exposures) if settings is not None else []
@@ -92,6 +102,10 @@ ACCESS = Check(
     "controller-access", Stage.TRIGGER, _ROUTES, "Whoever can log in here can crash the host.",
     "IPMI 2.0, 13.17, 22.13, 22.15.2; CVE-2013-4782, CVE-2013-4786", lambda facts: None, decides=False,
 )  # fmt: skip
+PRIVILEGE = Check(
+    "controller-privilege", Stage.TRIGGER, _ROUTES, "A login that may only look cannot press the button.",
+    "DSP0266, privilege model; DSP8011", lambda facts: None,
+)  # fmt: skip
 CLOCK = Check(
     "controller-clock", Stage.REMARK, _ROUTES, "The event log of the controller is evidence only with its time.",
     "IPMI 2.0, 31.10, 31.11; DSP0268 Manager.DateTime", lambda facts: None, decides=False,
@@ -100,4 +114,4 @@ SOL = Check(
     "console-sol", Stage.TRIGGER, (Route.SYSRQ_SOL,), "A BREAK needs serial-over-LAN, and the key after it its speed.",
     "IPMI 2.0, 26.3", lambda facts: None,
 )  # fmt: skip
-CHECKS = (ACCESS, CLOCK, SOL)
+CHECKS = (PRIVILEGE, ACCESS, CLOCK, SOL)

@@ -9,7 +9,7 @@ from trigger.host import Controller
 from trigger.preflight.check import Verdict
 from trigger.preflight.facts import Facts
 from trigger.preflight.readings import parse
-from trigger.preflight.settings import clock_offset, judge_access, judge_clock, judge_sol, kernel_speed
+from trigger.preflight.settings import clock_offset, judge_access, judge_clock, judge_privilege, judge_sol, kernel_speed
 
 BMC = Controller("ipmi", "ipmi", "192.0.2.1")
 
@@ -57,6 +57,14 @@ def test_serial_over_lan() -> None:
     unseen = judge_sol(Settings(sol_enabled=True, sol_baud=9600), None)
     assert unseen is not None
     assert unseen.verdict is Verdict.PASS
+
+
+def test_an_account_that_may_only_look() -> None:
+    found = judge_privilege(Settings(too_weak="the role ReadOnly, which has no ConfigureComponents"))
+    assert found is not None
+    assert found.verdict is Verdict.FAIL
+    assert "may not reset the system: it has the role ReadOnly" in found.says
+    assert judge_privilege(Settings()) is None
 
 
 def test_a_console_without_a_speed_runs_at_9600() -> None:

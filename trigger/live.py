@@ -1,9 +1,8 @@
 """The live view: a few lines at the bottom of the terminal that show how a watch stands; sentences scroll above them.
 
-Drawn by hand with six control sequences, not by rich: rich takes 60 ms to import, draws a whole block anew where one
-number has changed, and cannot be told to leave alone what has not. Here a second of waiting costs one line, and
-nothing is written while nothing changes. A thread of its own writes, so that a terminal that is stopped (Ctrl-S, a
-dead link) never stops the watch. Sources: ECMA-48 (CUU, CUD, EL, ED, SGR); no-color.org.
+Drawn by hand with six control sequences, not by rich (docs/decisions/0010): only what changed is written, and nothing
+while nothing changes. A thread of its own writes, so that a terminal that is stopped (Ctrl-S, a dead link) never stops
+the watch. Sources: ECMA-48 (CUU, CUD, EL, ED, SGR); no-color.org.
 """
 
 from __future__ import annotations

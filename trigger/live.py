@@ -1,6 +1,6 @@
 """The live view: a few lines at the bottom of the terminal that show how a watch stands; sentences scroll above them.
 
-Drawn by hand with six control sequences, not by rich (docs/decisions/0010): only what changed is written, and nothing
+Drawn by hand with six control sequences, not by rich (docs/decisions/0011): only what changed is written, and nothing
 while nothing changes. A thread of its own writes, so that a terminal that is stopped (Ctrl-S, a dead link) never stops
 the watch. Sources: ECMA-48 (CUU, CUD, EL, ED, SGR); no-color.org.
 """

@@ -41,7 +41,9 @@ def read_settings(ask: Ask) -> tuple[Settings, tuple[Account, ...]]:
 
     Some firmware drops what it does not know: the first question that is not answered at all is the last one.
     """
-    time, firmware, sol, users = None, "", (None, None), ()
+    time, firmware = None, ""
+    sol: tuple[bool | None, int | None] = (None, None)
+    users: tuple[Account, ...] = ()
     try:
         firmware = read_firmware(ask)
         time = read_time(ask)

@@ -260,6 +260,8 @@ def _pending(host: str, seen: Seen, why: str) -> Finished:
 def _sent(host: str, seen: Seen) -> str:
     if seen.outcome == "accepted":
         return f"The {seen.shot} for {host} was accepted by its controller"
+    if seen.phase == "denied":
+        return f"The {seen.shot} for {host} was sent, and its console says that kernel.sysrq forbids it"
     return f"The {seen.shot} for {host} left, was not answered, and may have been delivered"
 
 

@@ -112,6 +112,7 @@ def test_a_crash_that_the_mask_forbids_is_proved_to_be_none(lab: Lab, program: P
     finally:
         lab.ssh("echo 1 >/proc/sys/kernel/sysrq")
     assert (code, events[-1]["ends_fire"]) == (8, True), said
+    assert "its console says that kernel.sysrq forbids it" in events[-1]["text"]
     assert lab.boot_id() == boot
     assert breaks(lab) == before + 1
 

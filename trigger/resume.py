@@ -9,6 +9,7 @@ from trigger.aftermath import Aftermath
 from trigger.clock import Clock, SystemClock
 from trigger.display import People, print_json
 from trigger.errors import ConfigError
+from trigger.events import Firing
 from trigger.fires import OpenFire, fires
 from trigger.interrupts import Interrupts
 from trigger.journal import read_journal
@@ -18,7 +19,7 @@ from trigger.run import Listener, Run
 from trigger.shot import Surroundings
 from trigger.state import StateFolder
 from trigger.under_policy import resume_paused
-from trigger.watch.listening import Ears
+from trigger.watch.listening import Ears, shot_words
 from trigger.watch.watched import Watched
 
 # A wait whose deadline has passed still looks, once and properly.
@@ -63,6 +64,7 @@ def resume(
     try:
         with Interrupts(run) as interrupts:
             watched = Watched(host, target, known, outcome, fire.fired_at, end, until, dump_stores=config.dump_stores)
+            watched = watched._replace(shot=_shot(state, fire))
             if host.controllers and until != "accepted":
                 ears = Ears(make_plan(host, "nmi"), known, around, run)
                 ears.resume(fire.controller, fire.fired_at)
@@ -78,6 +80,13 @@ def resume(
         run.close()
         after.conclude()
         people.close()
+
+
+def _shot(state: StateFolder, fire: OpenFire) -> str:
+    """Return what the fire sent, in words, by its journal."""
+    firings = [line.event for line in read_journal(state, fire.host) if line.run == fire.run]
+    last = [event for event in firings if isinstance(event, Firing)][-1:]
+    return shot_words("send_sysrq_crash" if last and last[0].request.startswith("SysRq") else "send_nmi")
 
 
 def _find(state: StateFolder, host: str, run_id: str) -> tuple[OpenFire, int]:

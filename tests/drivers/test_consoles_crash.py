@@ -95,7 +95,7 @@ def test_a_mask_that_forbids_is_no_proof() -> None:
     with SerialPort(mask=176) as port:
         with crash_at(port) as crash:
             crash.probe(Deadline(5))
-            with pytest.raises(OutcomeUnknown, match="kernel.sysrq forbids c; what a console says is no proof"):
+            with pytest.raises(OutcomeUnknown, match=r"kernel\.sysrq forbids c; what a console says is no proof"):
                 crash.send_sysrq_crash(Deadline(10))
         assert port.pressed == []
 

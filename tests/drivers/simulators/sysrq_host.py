@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 from pathlib import Path
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,19 +60,26 @@ class SysrqHost:
         """Return how it is reached."""
         return Ssh("127.0.0.1", self.port, "root", str(self.key), str(self.known_hosts), engine)
 
+    def await_pressed(self, keys: list[str]) -> None:
+        """Wait until the kernel got exactly `keys`."""
+        end = monotonic() + 60
+        while self.pressed != keys and monotonic() < end:
+            sleep(0.01)
+        assert self.pressed == keys
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(20)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
         with self._pipe.open("w") as pipe:
             pipe.write("end\n")
-        self._kernel.join(10)
+        self._kernel.join(60)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(60)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(60)
+        self._loop.close()
 
     async def _listen(self) -> Any:
         return await asyncssh.listen(
@@ -87,7 +95,8 @@ class SysrqHost:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
-                await asyncio.wait_for(task, 5)
+                await asyncio.wait_for(task, 30)
+        await self._loop.shutdown_default_executor()
 
     async def _serve(self, process: Any) -> None:
         self.logins += 1
@@ -103,6 +112,10 @@ class SysrqHost:
             "$(dmesg ", f"$(cat {self._log} "
         )
         script = script.replace("    dmesg |", f"    cat {self._log} |")
+        # A kernel that panics never comes back from the write.
+        hangs = "true" if self.fault == "goes-on" else '[ "$1" != c ] || sleep 600'
+        script = script.replace(f'echo "$key" >{trigger}', 'press "$key"')
+        script = f'press() {{ echo "$1" >{trigger} || return 1; {hangs}; }}\n{script}'
         child = subprocess.Popen(
             [*self.shell.split(), "-c", script], bufsize=0, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

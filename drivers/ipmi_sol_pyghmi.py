@@ -22,6 +22,8 @@ _OPERATION = 3  # byte 4 of a SOL packet: operation (to the BMC) or status (from
 _BREAK, _NACK, _DEACTIVATED = 0x10, 0x40, 0x10
 _ACTIVATE = 0x48  # Activate Payload
 _NAMED_PORT = 8  # bytes 8 and 9 of the answer to Activate Payload (IPMI 2.0 table 24-2), in either order
+# RAKP message 2 (IPMI 2.0 table 13-15): both say that the account may not have the role that was asked for.
+_INVALID_ROLE, _UNAUTHORIZED_ROLE = 0x09, 0x0A
 _ACKNOWLEDGED_S = 3.0  # a BMC answers in milliseconds; a slow one in a second
 
 
@@ -41,6 +43,8 @@ class Sol(Console):  # type: ignore[misc]
         name, word, port = controller.user.encode(), password.encode(), controller.port or PORT
         super().__init__(controller.address, name, word, said, port=port, force=force)
         self._session_to_leave = self.ipmi_session  # pyghmi forgets it when the console breaks
+        if self.ipmi_session is not None:
+            _accept_operator(self.ipmi_session)
 
     def turn(self, seconds: float) -> None:
         """Let pyghmi receive, for `seconds` at most."""
@@ -144,3 +148,19 @@ class Sol(Console):  # type: ignore[misc]
             payload = bytearray(payload)
             payload[_OPERATION] &= ~_NACK
         super()._got_sol_payload(payload)
+
+
+def _accept_operator(session: Any) -> None:
+    """Let `session`, whose login has just begun, ask for operator whichever way the BMC refuses administrator.
+
+    pyghmi does after status 0x09 only. It looks at RAKP message 2 several round trips from now.
+    """
+    judge = session._got_rakp2
+
+    def got_rakp2(data: Any) -> Any:
+        if len(data) > 1 and data[1] == _UNAUTHORIZED_ROLE:
+            data = bytearray(data)
+            data[1] = _INVALID_ROLE
+        return judge(data)
+
+    session._got_rakp2 = got_rakp2

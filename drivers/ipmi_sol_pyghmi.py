@@ -155,7 +155,9 @@ def _accept_operator(session: Any) -> None:
 
     pyghmi does after status 0x09 only. It looks at RAKP message 2 several round trips from now.
     """
-    judge = session._got_rakp2
+    judge = getattr(session, "_got_rakp2", None)
+    if judge is None:
+        return
 
     def got_rakp2(data: Any) -> Any:
         if len(data) > 1 and data[1] == _UNAUTHORIZED_ROLE:

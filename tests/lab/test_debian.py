@@ -110,10 +110,24 @@ def shoot(lab: Lab, program: Program) -> tuple[int, list[dict[str, Any]], str]:
     return program.run(*SHOT, timeout=PATIENCE)
 
 
+def kdump_switched_off_is_found_and_cured(lab: Lab, program: Program) -> None:
+    """Judge the distribution's own kdump-tools before and after USE_KDUMP=0; the printed remedy cures it."""
+    lab.ssh("sed -i 's/^USE_KDUMP=.*/USE_KDUMP=0/' /etc/default/kdump-tools")
+    code, rows, said = program.run("preflight", NAME, "--json")
+    assert (code, rows[0]["state"]) == (4, "not-ready"), said
+    failed = {found["check"]: found for found in rows[0]["findings"] if found["verdict"] == "fail"}
+    assert "USE_KDUMP is not 1" in failed["kdump-loaded"]["says"]
+    for line in failed["kdump-loaded"]["remedy"]:
+        lab.ssh(line, timeout=PATIENCE)
+    code, rows, said = program.run("preflight", NAME, "--json")
+    assert (code, rows[0]["state"]) == (0, "ready"), said
+
+
 def test_a_dump_over_ssh(image: DebianImage, tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         target = target_of(image, tmp_path, stack, "ssh")
         lab, program = stack.enter_context(guest(image, tmp_path, target))
+        kdump_switched_off_is_found_and_cured(lab, program)
         begun = time.monotonic()
         dump = proved(lab, *shoot(lab, program))
         print(

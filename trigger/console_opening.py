@@ -42,9 +42,16 @@ class Opener:
         busy = next((error for error in failures if isinstance(error, ConsoleBusy)), None)
         raise busy or next((error for error in failures if isinstance(error, DriverError)), failures[-1])
 
+    def keep_to_this(self) -> None:
+        """From now on open the console of this controller only: no other one's password is asked for meanwhile."""
+        routes = tuple(route for route in self._plan.routes if route.controller.name == self.controller)
+        self._plan = self._plan._replace(routes=routes)
+
     def refuse_another_machine(self) -> None:
         """Ask the controller whose console is open who it is; see the function of the same name."""
-        driver = next(opened for opened in self._opened if isinstance(opened, Driver))
+        driver = next((opened for opened in list(self._opened) if isinstance(opened, Driver)), None)
+        if driver is None:
+            raise DriverError("The console is lost at the moment. Nothing was sent.")
         refuse_another_machine(self._plan, self._known, driver, Deadline(LOGIN_DEADLINE_S))
 
     def close(self) -> None:

@@ -71,6 +71,7 @@ def console(host_name: str, choices: ConsoleChoices) -> int:
         opener = Opener(plan, known, answers_of(host), clock)
         stack.callback(opener.close)
         opened = opener.open(steal=choices.steal)
+        opener.keep_to_this()
         run = new_run_id(clock)
         recording = stack.enter_context(Recording(state, host.name, run, clock))
         place = Place(plan, known, state, clock, run)

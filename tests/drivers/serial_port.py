@@ -58,7 +58,8 @@ class SerialPort:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # refused already
+            self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         self._threads[0].join(5)  # it may just now have accepted a line, which must be closed as well
         for line in self._lines:
@@ -85,6 +86,16 @@ class SerialPort:
         for line in self._lines:
             with contextlib.suppress(OSError):
                 line.sendall(data.replace(b"\xff", b"\xff\xff"))
+
+    @property
+    def connections(self) -> int:
+        """How many were accepted."""
+        return len(self._lines)
+
+    def refuse(self) -> None:
+        """Cut every connection and accept no more."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self.hang_up()
 
     def hang_up(self) -> None:
         """Cut every connection."""

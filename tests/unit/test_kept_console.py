@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.drivers.serial_port import SerialPort
 from trigger.clock import Deadline, SystemClock
+from trigger.console_opening import Opener
 from trigger.errors import ConsoleBusy, DriverError
+from trigger.host import Controller, Host
 from trigger.kept_console import KeptConsole
+from trigger.known import Known
+from trigger.plan import make_plan
 from trigger.recording import Recording
 from trigger.state import StateFolder
 
@@ -93,3 +98,28 @@ def test_what_is_typed_meanwhile_is_refused(recording: Recording) -> None:
     with pytest.raises(DriverError, match="was not sent"):
         console.send_break()
     console.close()
+
+
+class NoPassword:
+    """A telnet port asks for none."""
+
+    def password(self) -> str:
+        return ""
+
+
+def test_only_the_controller_that_was_opened_is_opened_again() -> None:
+    """The password of another one would be asked for while the terminal is raw."""
+    with SerialPort() as first, SerialPort() as second:
+        controllers = tuple(
+            Controller(name, "telnet", "127.0.0.1", port.port) for name, port in (("one", first), ("two", second))
+        )
+        plan = make_plan(Host("server42", controllers=controllers), "sysrq")
+        opener = Opener(plan, Known(), lambda controller: NoPassword(), SystemClock())
+        opener.open()
+        assert opener.controller == "one"
+        opener.keep_to_this()
+        opener.close()
+        first.refuse()
+        with pytest.raises(DriverError):
+            opener.open()
+        assert second.connections == 0

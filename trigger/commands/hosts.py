@@ -44,12 +44,37 @@ def _check(config: Config) -> int:
 
     entries = registered()
     problems = [str(problem) for problem in config.check({entry.name for entry in entries})] + contested(entries)
+    problems = problems or _problems_of_drivers(config)
     for problem in problems:
         click.echo(problem)
     where = config.path or "no configuration file"
     count = len(config.host_names()) if not problems else 0
     click.echo(f"{where}: {len(problems)} problems" if problems else f"{where}: {count} hosts, no problems", err=True)
     return 3 if problems else 0
+
+
+def _problems_of_drivers(config: Config) -> list[str]:
+    """Return what the drivers themselves say of their controllers: a constructor checks options and opens nothing."""
+    from trigger.driver import DriverOptions
+    from trigger.errors import ConfigError
+    from trigger.registry import load_driver
+
+    problems = []
+    for name in config.host_names():
+        for controller in config.host(name).controllers:
+            try:
+                load_driver(controller.driver)(controller, DriverOptions(_NoPassword()))
+            except ConfigError as error:
+                problems.append(f"{controller.where}: {name}: {error.message}")
+    return list(dict.fromkeys(problems))
+
+
+class _NoPassword:
+    """What a driver that is only checked gets for a password; none asks before its probe."""
+
+    def password(self) -> str:
+        """Return none."""
+        return ""
 
 
 def _row(config: Config, state: StateFolder, name: str) -> dict[str, object]:

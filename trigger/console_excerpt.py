@@ -13,7 +13,7 @@ from trigger.watch.console_text import plain, sightings
 
 BEFORE_BYTES, AFTER_BYTES = 2048, 4096  # around each mark
 LAST_BYTES = 4096  # without any mark
-MAX_LINES = 160
+MAX_LINES = 80
 _LINE_CHARACTERS = 300
 _PASSWORD = re.compile(r"(://[^\s/:@]{0,64}:)[^\s/@]{1,128}@")
 

@@ -86,7 +86,7 @@ def utc(seconds: float | None) -> str:
 
 def since(report: Report, at: float) -> str:
     """Return a moment relative to the fire, or to the begin of a run that did not fire: `+12.3 s`."""
-    return f"{at - (report.fired_at or report.began_at):+.1f} s"
+    return f"{round(at - (report.fired_at or report.began_at), 1) + 0.0:+.1f} s"  # no -0.0
 
 
 def _rows(*pairs: tuple[str, object]) -> tuple[tuple[str, str], ...]:

@@ -62,18 +62,20 @@ def test_the_incident_folder_of_a_landed_dump(bench: Benches) -> None:
 
 
 def with_redfish(b: Bench, server: RedfishServer) -> None:
+    password = b.folder / "redfish-password"
+    password.touch(mode=0o600)
+    password.write_text(PASSWORD)
     entry = {
         "controllers": [
             {
                 "driver": "redfish", "address": "127.0.0.1", "port": server.port, "user": USER,
-                "password": {"env": "BMC_PASSWORD"}, "tls": {"fingerprint": certificate().fingerprint},
+                "password": {"file": str(password)}, "tls": {"fingerprint": certificate().fingerprint},
             }
         ],
         "identity": {"uuid": machine()["/redfish/v1/Systems/1"]["UUID"]},
         "dump": {"target": str(b.folder)},
     }  # fmt: skip
     b.config.write_text(json.dumps({"hosts": {b.host: entry}}) + "\n")
-    b.extra["BMC_PASSWORD"] = PASSWORD
 
 
 def test_the_panic_on_the_console_is_marked_in_the_report_and_hostile_text_is_text(bench: Benches) -> None:

@@ -36,7 +36,7 @@ def _keys(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) ->
                 shell_complete=complete_host)  # fmt: skip
 @click.argument("keys", metavar="KEY...", nargs=-1, callback=_keys)
 @click.option("--list", "show_list", is_flag=True, help="List every key, the mask it needs and what it may do.")
-@click.option("--via", default="", metavar="NAME", help="Use only this controller (its `name:`, default its driver).")
+@click.option("--via", default="", metavar="NAME", help="Use only this controller (its `name:`); host: its own SSH.")
 @click.option("--confirm", default="", metavar="NAME", help="The host's name again, for every key but harmless ones.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the journal.")
 @click.option("--steal", is_flag=True, help="Take the console from whoever has it. Not for c.")

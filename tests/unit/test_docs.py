@@ -74,7 +74,7 @@ def test_the_exit_codes_are_those_of_the_program() -> None:
         assert re.search(r"(?i)never power-cycle on 7 (and|or) 10|\*\*never\*\*", page(name)), name
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/events.md", "docs/quickstart.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/events.md", "docs/quickstart.md", "docs/security.md"])
 def test_every_command_in_the_documentation_exists_with_its_options(name: str) -> None:
     found = commands_in(page(name))
     assert found
@@ -83,6 +83,57 @@ def test_every_command_in_the_documentation_exists_with_its_options(name: str) -
         assert helped.exit_code == 0, words
         for option in (word for word in words if word.startswith("--")):
             assert option in helped.output, words
+
+
+def test_the_documented_policy_is_one(tmp_path: Path) -> None:
+    from trigger import policy_file
+
+    [example] = re.findall(r"```yaml\n(# /etc/trigger/policy.yaml\n.*?)```", page("docs/security.md"), re.DOTALL)
+    path = tmp_path / "policy.yaml"
+    path.write_text(example)
+    policy = policy_file.read_policy(str(path))
+    assert all(part for part in policy), "every key is shown"
+    for key in policy_file.KEYS:
+        assert f"{key}:" in example
+
+
+SYSTEM = "--config=/etc/trigger/config.yaml"
+
+
+@pytest.mark.parametrize(
+    ("words", "passed"),
+    [
+        (["nmi", "server42", "INC1"], ["nmi", SYSTEM, "--reason=INC1", "--", "server42"]),
+        (["crash", "--config=/tmp/x"], ["crash", SYSTEM, "--reason=", "--", "--config=/tmp/x"]),
+        (["wait", "server42", "--run"], ["wait", SYSTEM, "--", "server42"]),
+        (["nmi", "a", "--override alive"], ["nmi", SYSTEM, "--reason=--override alive", "--", "a"]),
+        (["preflight", "server42"], []),
+        ([], []),
+    ],
+)  # fmt: skip
+def test_the_documented_service_script_passes_no_option_of_its_caller(
+    tmp_path: Path, words: list[str], passed: list[str]
+) -> None:
+    import subprocess
+
+    [script] = re.findall(
+        r"```sh\n(#!/bin/sh\n# /usr/local/sbin/crash-host.*?)```", page("docs/security.md"), re.DOTALL
+    )
+    (tmp_path / "trigger").write_text('#!/bin/sh\nprintf "%s\\n" "$@"; env | grep TRIGGER_\n')
+    (tmp_path / "trigger").chmod(0o700)
+    text = script.replace("/usr/bin/trigger", str(tmp_path / "trigger"))
+    done = subprocess.run(
+        ["/bin/sh", "-c", text, "crash-host", *words],
+        env={"PATH": "/usr/bin:/bin", "TRIGGER_CONFIG": "/tmp/x"}, capture_output=True, text=True, timeout=20,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == passed
+    assert (done.returncode == 2) is not bool(passed)
+
+
+def test_every_rule_of_a_policy_is_documented() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "trigger").glob("policy*.py"))
+    for rule in set(re.findall(r'"(policy-[a-z]+)"', sources)) | {"policy", "protected"}:
+        assert f"| `{rule}` |" in page("docs/security.md"), rule
 
 
 def test_every_decision_is_listed() -> None:

@@ -32,6 +32,7 @@ LIMIT_S = 8.0  # for everything after the end
 EVENT_LOG_S = 6.0
 NOTIFY_S = 4.0  # for notifications that are still under way
 NEWEST = 50
+_CLOCK_S = 120.0  # how far the host's clock may be off where nobody has compared it
 _STEP_S = 0.05
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -61,6 +62,7 @@ class Aftermath:
         self._dump: DumpFound | None = None
         self._finished: Finished | None = None
         self._landed = False
+        self._fired_at = 0.0
         self._notes: list[str] = []
 
     def __call__(self, line: Line) -> None:
@@ -73,6 +75,7 @@ class Aftermath:
                 self._firing = event
             case Fired(outcome="accepted" | "unknown") as event:
                 first, self._fired = self._fired is None, event
+                self._fired_at = line.time
                 if first:  # the ladder of `trigger crash` may fire again, after proof of no effect
                     self._tell("start", line)
             case DumpFound() as event:
@@ -84,8 +87,9 @@ class Aftermath:
                 self._finished = event
                 self._tell("verdict", line)
 
-    def goes_on(self, controller: str, outcome: str) -> None:
+    def goes_on(self, controller: str, outcome: str, fired_at: float) -> None:
         """Say that this run only goes on watching a shot that left before (`trigger wait`)."""
+        self._fired_at = fired_at
         self._firing = Firing(controller, "", "", "", (), 0.0)
         self._fired = Fired(controller, outcome, "")
 
@@ -106,6 +110,7 @@ class Aftermath:
         if self._notifier is not None:
             self._notifier.finish()
         threads = [_started(self._keep_record), _started(self._keep_log_before), _started(self._keep_look)]
+        threads += [_started(self._keep_last_words)]
         threads += [] if self._brief else [_started(self._keep_event_log)]
         notifier, notify_until = self._notifier, time.monotonic() + NOTIFY_S
         _wait(lambda: not any(thread.is_alive() for thread in threads), over)
@@ -166,6 +171,18 @@ class Aftermath:
 
         with suppress(Exception):  # `trigger inspect` says why
             keep_look(self._files(), self._host, dump.path, self._around.dump_stores)
+
+    def _keep_last_words(self) -> None:
+        """Where no dump will come, keep and say what the kernel left in pstore, which the host keeps over a reboot."""
+        end, ssh, record = self._finished, self._host.ssh, self._known.record
+        if end is None or end.exit_code != 9 or ssh is None:
+            return
+        from trigger.kept_look import keep_last_words
+
+        ahead = record.clock_offset_s or 0.0 if record is not None else 0.0
+        look = keep_last_words(self._files(), ssh, self._fired_at + ahead - _CLOCK_S)
+        if look is not None:
+            _say(f"no dump, but the kernel's last words are in pstore: {look.panic or 'they name no panic'}")
 
     def _files(self) -> Any:
         from trigger.run_files import RunFiles

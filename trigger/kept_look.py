@@ -1,4 +1,7 @@
-"""Keeps the first look at a dump, and the end of the kernel log beside it, in the incident folder."""
+"""Keeps the first look at a dump, and the end of the kernel log beside it, in the incident folder.
+
+Where there is no dump the kernel's last words in pstore take its place, once the host is back.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from dataclasses import asdict
 from typing import Any
 
 from trigger.errors import ConfigError
-from trigger.host import Host
-from trigger.post.first_look import read_dmesg
+from trigger.host import Host, Ssh
+from trigger.post.first_look import FirstLook, read_dmesg
 from trigger.post.inspection import Inspection, inspect_in
-from trigger.post.target import Target, own_directory, resolve
+from trigger.post.pstore import last_words
+from trigger.post.target import SftpStore, Target, own_directory, resolve
 from trigger.run_files import DMESG, FIRST_LOOK, RunFiles
 from trigger.text import harmless
 
@@ -29,6 +33,18 @@ def keep_look(files: RunFiles, host: Host, where: str, dump_stores: Mapping[str,
         if found.dmesg:
             with contextlib.closing(store.open(found.dmesg)) as reader:
                 files.write(DMESG, harmless(read_dmesg(reader), lines=True, limit=4 << 20).encode())
+
+
+def keep_last_words(files: RunFiles, ssh: Ssh, since: float) -> FirstLook | None:
+    """Write first-look.json from the host's pstore records since `since` (seconds since the epoch, the host's clock).
+
+    Returns the look, None when there is no such record. Raises TriggerError or OSError.
+    """
+    with contextlib.closing(SftpStore(ssh)) as store:
+        look = last_words(store, since)
+    if look is not None:
+        files.write_json(FIRST_LOOK, {"v": 1, "path": "pstore", "dmesg": "", "facts": {}, "look": asdict(look)})
+    return look
 
 
 def as_json(found: Inspection) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def resume(
     end = clock.time() + deadline_s if deadline_s else max(fire.deadline_at, clock.time() + LAST_LOOK_S)
     around = Surroundings(state, clock, answers_of(host), config.dump_stores, notify=config.notify)
     after = Aftermath(around, host, known)
-    after.goes_on(fire.controller, fire.outcome or "unknown")
+    after.goes_on(fire.controller, fire.outcome or "unknown", fire.fired_at)
     listeners: list[Listener] = [people := People(), *([print_json] if as_json else []), after]
     run = Run(state, host_name, clock, listeners, run_id=fire.run, seq=seq, syslog=config.syslog)
     run.stage = "after"

@@ -77,6 +77,22 @@ def test_a_crash_without_a_dump_is_no_dump(bench: Benches) -> None:
     assert result.event("Finished")["safe_to_power_cycle"] == "yes"
 
 
+def test_where_there_is_no_dump_the_last_words_in_pstore_are_kept(bench: Benches) -> None:
+    b = bench(crash="incomplete")
+    record = b.machine.dump_dir.parents[1] / "var/lib/systemd/pstore/1790000000/dmesg-efi-179000000001001"
+    record.parent.mkdir(parents=True)
+    record.write_text("Panic#1 Part1\n[ 9.2] Kernel panic - not syncing: NMI: Not continuing\n")
+    old = record.with_name("dmesg-efi-178000000001001")
+    old.write_text("Panic#1 Part1\n[ 9.2] Kernel panic - not syncing: of another day\n")
+    os.utime(old, (1_780_000_000, 1_780_000_000))
+    result = b.nmi()
+    assert result.code == 9, result.err
+    assert "the kernel's last words are in pstore: NMI: Not continuing" in result.err
+    [kept] = b.state.glob("hosts/*/runs/*/first-look.json")
+    assert json.loads(kept.read_text())["look"]["panic"] == "NMI: Not continuing"
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_dump_still_being_written_at_the_deadline_is_pending(bench: Benches) -> None:
     b = bench(dump_seconds=60.0)
     result = b.nmi("--deadline", "4s")

@@ -25,7 +25,7 @@ from trigger.text import harmless
 
 def dry_run(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> int:
     """Print the plan and what the guard finds; raise what it would raise, or return 0. Takes no lock."""
-    _print_plan(plan)
+    _print_plan(plan, known, around)
     findings = _look(plan, known, wish, around).findings
     error = refusal(findings, wish.accepted, wish.command, wish.reason)
     if error is not None:
@@ -39,7 +39,7 @@ def ask(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> Wish:
 
     Raises GuardRefused when another word was typed, or when a rule speaks that no word can pass.
     """
-    _print_plan(plan)
+    _print_plan(plan, known, around)
     seen = _look(plan, known, wish, around, log=True)
     findings = seen.findings
     rules = tuple(finding.rule for finding in findings if finding.overridable)
@@ -86,7 +86,7 @@ def log_line(entry: EventLogEntry) -> str:
     return harmless(f"{when}  {entry.severity}  {entry.text}", limit=160)
 
 
-def _print_plan(plan: Plan) -> None:
+def _print_plan(plan: Plan, known: Known, around: Surroundings) -> None:
     click.echo(f"{plan.action} of {plan.host.name}", err=True)
     for number, route in enumerate(plan.routes, 1):
         controller = route.controller
@@ -98,6 +98,8 @@ def _print_plan(plan: Plan) -> None:
         )
     click.echo(f"  watched for at most {plan.deadline_s / 60:.0f} min", err=True)
     click.echo(f"  dump expected at {harmless(plan.dump_target)}", err=True)
+    if known.record is not None:
+        click.echo(f"  the preflight's record is {known.record.age(around.clock.time())}", err=True)
 
 
 def _look(plan: Plan, known: Known, wish: Wish, around: Surroundings, log: bool = False) -> Survey:

@@ -28,7 +28,7 @@ def drawing(report: Report) -> dict[str, Any]:
     lanes = [_lane(report, source, lanes_at + n * _LANE_ROW, total) for n, source in enumerate(sources)]
     bottom = lanes_at + len(lanes) * _LANE_ROW
     fired = None if report.fired_at is None else _percent(report.fired_at - report.began_at, total)
-    gaps = [
+    gaps: list[dict[str, Any]] = [
         {
             "x": _percent(gap.begin_s, total),
             "width": max(0.2, _percent(gap.end_s, total) - _percent(gap.begin_s, total)),

@@ -9,7 +9,7 @@ the request (docs/decisions/0006).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 VERSION = 1
@@ -128,12 +128,15 @@ def from_json(data: Mapping[str, Any]) -> Event | None:
     """Return the event of one journal line, or None for a kind that this version does not know.
 
     Unknown fields are passed over, so that an older program reads a newer journal. Raises ValueError when a
-    known kind lacks a field.
+    known kind lacks a field, or has one of another type: everybody may rely on the types above.
     """
     cls = BY_NAME.get(str(data.get("event")))
     if cls is None:
         return None
     values = {key: _frozen(value) for key, value in data.items() if key in cls._fields}
+    for key, value in values.items():
+        if not _TYPES[cls.__annotations__[key].__forward_arg__](value):
+            raise ValueError(f"{data.get('event')}: {key} is of another type")
     try:
         event: Event = cls(**values)
     except TypeError as error:
@@ -143,3 +146,32 @@ def from_json(data: Mapping[str, Any]) -> Event | None:
 
 def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def is_number(value: object) -> bool:
+    """Return whether `value` is a number that times and sizes can be: finite, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e15 < value < 1e15
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+
+
+def _routes(value: Any) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(route, dict) and _texts((*route, *route.values())) for route in value
+    )
+
+
+# By annotation, as it is written above.
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+    "int": lambda value: isinstance(value, int) and is_number(value),
+    "int | None": lambda value: value is None or (isinstance(value, int) and is_number(value)),
+    "float": is_number,
+    "float | None": lambda value: value is None or is_number(value),
+    "tuple[str, ...]": _texts,
+    "tuple[Mapping[str, str], ...]": _routes,
+    "Mapping[str, object] | None": lambda value: value is None or isinstance(value, dict),
+}

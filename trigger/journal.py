@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from trigger.clock import Clock
 from trigger.errors import GuardRefused
-from trigger.events import VERSION, Event, Fired, Firing, from_json, to_json
+from trigger.events import VERSION, Event, Fired, Firing, from_json, is_number, to_json
 from trigger.mounts import network_file_system
 from trigger.state import JOURNAL, StateFolder
 
@@ -234,8 +234,10 @@ def _lines(texts: Iterable[bytes]) -> Iterable[Line]:
         try:
             raw = json.loads(text)
             event = from_json(raw)
+            if not (is_number(raw["seq"]) and is_number(raw["time"])):
+                continue
             yield Line(str(raw["run"]), str(raw["host"]), int(raw["seq"]), float(raw["time"]), event, raw)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             continue
 
 

@@ -6,6 +6,7 @@ No uncaught error, no hang, no secret printed; `tests/fuzz/budget.py` says for h
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import random
 import socket
@@ -27,18 +28,18 @@ from tests.drivers.test_redfish_fuzz import JSON, SYSTEMS, mutated
 from tests.fuzz.budget import fuzz
 from trigger.chain import Anchor, verify
 from trigger.clock import Deadline, FastClock
-from trigger.config import load
-from trigger.display import sentence
+from trigger.config.loading import load
+from trigger.console.sysrq import judge
+from trigger.display import People, sentence
 from trigger.driver import Identity
 from trigger.errors import ConfigError, DriverError, GuardRefused, OutcomeUnknown, TriggerError
-from trigger.events import Finished, Fired, Firing, Observed, Planned
+from trigger.events import DumpFound, Finished, Fired, Firing, Guarded, Observed, Planned, Probed
 from trigger.fires import fires, open_fires
 from trigger.history import runs_of
 from trigger.host import Ssh
 from trigger.journal import Journal, read_journal
 from trigger.preflight.kdump_config import read_settings
 from trigger.state import StateFolder
-from trigger.sysrq import judge
 from trigger.watch.console_text import Reader
 from trigger.watch.liveness import banner
 
@@ -128,6 +129,9 @@ EVENTS = (
     Firing("ipmi", "ipmi", "10.0.0.1", "chassis control 4", ("host server42",), 1e10),
     Fired("ipmi", "unknown", "silence"),
     Observed("back", "host", "proof", "x"),
+    DumpFound("verified", "/x", 1, crash_time=1.0, panic="x"),
+    Probed("ipmi", warnings=("x",), learned={"a": 1}),
+    Guarded(True, overridden=("alive",)),
     Finished(0, "yes", "x", ends_fire=True),
 )
 
@@ -149,6 +153,7 @@ def test_journals(tmp_path: Path) -> None:
         for line in found:
             if line.event is not None:
                 sentence(line.event)
+                People(io.StringIO())(line)
         for run in runs_of(state, HOST):
             run.line()
             json.dumps(run.to_json())

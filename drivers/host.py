@@ -45,7 +45,7 @@ _PRESSED_S = 5.0  # for the host to say that it is about to write c
 
 
 class Session(Protocol):
-    """A command on the host with its input kept open: trigger.ssh_shell.Shell, or the system's own ssh."""
+    """A command on the host with its input kept open: trigger.ssh.shell.Shell, or the system's own ssh."""
 
     def read(self, deadline: Deadline) -> bytes:
         """Return what has come; b"" when `deadline` passes; EOFError when it has ended."""
@@ -219,9 +219,9 @@ class HostConsole:
 
 def _start(ssh: Ssh) -> Opened:
     if ssh.engine == "openssh":
-        from trigger.ssh_openssh import open_process
+        from trigger.ssh.openssh import open_process
 
         return open_process
-    from trigger.ssh_shell import open_process as open_with_asyncssh
+    from trigger.ssh.shell import open_process as open_with_asyncssh
 
     return open_with_asyncssh

@@ -19,7 +19,7 @@ from trigger.text import harmless
 
 if TYPE_CHECKING:
     from drivers.ssh_serial import Way
-    from trigger.ssh_shell import Shell, ShellPeer
+    from trigger.ssh.shell import Shell, ShellPeer
 
 _MAX_OUTPUT = 256 * 1024
 # Terminal control sequences (ECMA-48 CSI, and the two-character ones): iLO colours its prompt.
@@ -56,7 +56,7 @@ class CliDriver(Driver):
 
     def probe(self, deadline: Deadline) -> Probe:
         """Log in, wait for the prompt, and ask who the machine is. See Driver.probe."""
-        from trigger.ssh_shell import open_shell
+        from trigger.ssh.shell import open_shell
 
         self._shell = open_shell(self._peer(), deadline)
         try:
@@ -122,7 +122,7 @@ class CliDriver(Driver):
         return f"{self._where}: {self._dialect.nmi}"
 
     def _peer(self) -> ShellPeer:
-        from trigger.ssh_shell import ShellPeer
+        from trigger.ssh.shell import ShellPeer
 
         controller = self.controller
         return ShellPeer(

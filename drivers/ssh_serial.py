@@ -19,7 +19,7 @@ from trigger.host import Controller
 from trigger.text import harmless
 
 if TYPE_CHECKING:
-    from trigger.ssh_shell import Shell
+    from trigger.ssh.shell import Shell
 
 _MOST = 256 * 1024  # bytes before the console is reached; more is no command line
 _QUIET_S = 0.7  # a console without words of its own is taken for opened after so long without a refusal
@@ -58,7 +58,7 @@ def open_serial(
     Raises ConsoleBusy, Untrusted, LoginFailed, Unreachable or DriverError before `deadline`; whatever was opened is
     closed again. Nothing was sent to the host then.
     """
-    from trigger.ssh_shell import ShellPeer, open_shell
+    from trigger.ssh.shell import ShellPeer, open_shell
 
     peer = ShellPeer(
         name=controller.name,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from trigger.aftermath import Aftermath
 from trigger.clock import Clock, SystemClock
 from trigger.display import People, print_json
 from trigger.driver import Answers
@@ -25,22 +24,23 @@ from trigger.journal import Line
 from trigger.known import Known, known_of
 from trigger.lock import Locks
 from trigger.plan import Plan, Route, make_plan
+from trigger.policy.under import held, policies_of, under
+from trigger.report.aftermath import Aftermath
 from trigger.resolve import resolve_all
 from trigger.run import Listener, Run, actor
 from trigger.shot import Opened, Shot, Surroundings, Wish, shoot
 from trigger.state import StateFolder
 from trigger.text import harmless, without_secrets
-from trigger.under_policy import held, policies_of, under
 from trigger.verdict import Seen, decide
 from trigger.watch.baseline import BaselineProbe
 from trigger.watch.growing import GrowthProbe
 from trigger.watch.watched import Watched
 
 if TYPE_CHECKING:
-    from trigger.config import Config
+    from trigger.config.loading import Config
     from trigger.ladder import Ask
-    from trigger.policy import Policy
-    from trigger.policy_hold import Hold
+    from trigger.policy.hold import Hold
+    from trigger.policy.rules import Policy
     from trigger.watch.listening import Ears
 
 _SHOTS = {"sysrq-c": "SysRq c"}
@@ -87,7 +87,7 @@ def act(host_name: str, choices: Choices, clock: Clock | None = None) -> int:
 
 
 def _act(host_name: str, choices: Choices, clock: Clock, people: People) -> int:
-    from trigger.config import load
+    from trigger.config.loading import load
 
     config = load(choices.config)
     host = find_host(config, host_name, choices)
@@ -201,7 +201,7 @@ def _at_the_last_moment(
         interrupts.check()
         warnings = hold.begin(run.clock.time()) if hold is not None else ()
         if choices.gather and not gathered:
-            from trigger.gather import gather
+            from trigger.console.gather import gather
 
             gathered.append(gather(opened, plan, known, around, run))
             warnings += (gathered[0],)
@@ -281,7 +281,7 @@ def find_host(config: Config, name: str, choices: Choices) -> Host:
         for warning in config.warnings_for(name):
             _note(warning)
         return config.host(name)
-    from trigger.config import ad_hoc_controller
+    from trigger.config.loading import ad_hoc_controller
 
     controller = ad_hoc_controller(choices.ad_hoc)
     if name in config:

@@ -126,7 +126,7 @@ def _show_life(plan: Plan, findings: Sequence[Finding]) -> None:
         return
     from trigger.clock import Deadline
     from trigger.errors import TriggerError
-    from trigger.ssh import run
+    from trigger.ssh.connection import run
 
     blocked = "ps -eo stat= 2>/dev/null | grep -c '^D'"
     try:

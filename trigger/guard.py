@@ -41,8 +41,8 @@ class Facts(NamedTuple):
     `expected` is who the host should be, from the record or written by its owner; `confirmed_by` is what
     `--confirm` gave (the host's name, or a UUID or serial that the controller must then report).
     `not_ready` holds the reasons of the record, empty when it says ready. `proofs` says by run why an open fire is
-    proved to have had no effect. `policy` is what policies found (trigger/policy.py). `dump_in_progress` says what
-    was seen within the last 600 s of a dump being written, "" for nothing.
+    proved to have had no effect. `policy` is what policies found (trigger/policy/rules.py). `dump_in_progress` says
+    what was seen within the last 600 s of a dump being written, "" for nothing.
     """
 
     host: str

@@ -1,4 +1,4 @@
-"""What the configuration says of one host: frozen values, made by trigger/config.py, read by everybody."""
+"""What the configuration says of one host: frozen values, made by trigger/config/loading.py, read by everybody."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from trigger.plan import HOST_ITSELF
 from trigger.state import RECORD, StateFolder
 
 if TYPE_CHECKING:
-    from trigger.config import Config
+    from trigger.config.loading import Config
     from trigger.record import Record
 
 

@@ -51,10 +51,10 @@ def _by_ssh(fire: OpenFire, plan: Plan, around: Surroundings) -> str:
 def _by_console(fire: OpenFire, plan: Plan, known: Known, around: Surroundings) -> str:
     if not ignored_since(fire, around):
         return ""
-    from trigger.console import Line
-    from trigger.console_opening import Opener
+    from trigger.console.line import Line
+    from trigger.console.opening import Opener
+    from trigger.console.sysrq import Dialogue, Heard
     from trigger.errors import TriggerError
-    from trigger.sysrq import Dialogue, Heard
 
     routes = tuple(Route(controller, "open_console") for controller in plan.host.controllers)
     opener = Opener(plan._replace(routes=routes), known, around.answers, around.clock)

@@ -24,7 +24,7 @@ ANSWER_DEADLINE_S = 10.0
 # several controllers, so that it tells them apart.
 _DEFAULT_PORTS = {"ipmi": 623, "redfish": 443, "ilo": 443, "drac": 443, "telnet": 23, "conserver": 3109}
 
-# action -> the method of the driver that does it; sysrq-c is trigger/sysrq_crash.py around `open_console`.
+# action -> the method of the driver that does it; sysrq-c is trigger/console/sysrq_crash.py around `open_console`.
 ACTIONS = {"nmi": "send_nmi", "sysrq": "open_console", "sysrq-c": "send_sysrq_crash"}
 # Drivers that cannot do an action: such a controller is no route of it unless it is named or there is no other. A
 # test compares this with their methods; asking the classes would cost a fire the import of every driver.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from trigger.action import answers_of, watch
-from trigger.aftermath import Aftermath
 from trigger.clock import Clock, SystemClock
 from trigger.display import People, print_json
 from trigger.errors import ConfigError
@@ -15,10 +14,11 @@ from trigger.interrupts import Interrupts
 from trigger.journal import read_journal
 from trigger.known import known_of
 from trigger.plan import dump_target_of, make_plan
+from trigger.policy.under import resume_paused
+from trigger.report.aftermath import Aftermath
 from trigger.run import Listener, Run
 from trigger.shot import Surroundings
 from trigger.state import StateFolder
-from trigger.under_policy import resume_paused
 from trigger.watch.listening import Ears, shot_words
 from trigger.watch.watched import Watched
 
@@ -41,7 +41,7 @@ def resume(
 
     Raises ConfigError when there is none.
     """
-    from trigger.config import load
+    from trigger.config.loading import load
     from trigger.logs import set_up_logging
 
     set_up_logging(verbose)

@@ -1,6 +1,6 @@
 """The incident folder hosts/NAME/runs/ID/: what is kept of one run beside its journal, written whole or not at all.
 
-    console.txt, console.cast   what the console said (trigger/recording.py); console-2 and so on of `trigger wait`
+    console.txt, console.cast   what the console said (trigger/console/recording.py); console-2 ... of `trigger wait`
     event-log-before.json       the controller's event log before the fire, where there was time to read it
     event-log-after.json        the same after the end of the run
     preflight.json              the record of the last preflight, as it was at the fire

@@ -305,8 +305,8 @@ class _Attempt:
 
     def _by_console(self, driver: Driver) -> Driver:
         """Return `driver` with its console as the button, recorded where there is a run to record for."""
-        from trigger.recording import Recording
-        from trigger.sysrq_crash import CrashByConsole
+        from trigger.console.recording import Recording
+        from trigger.console.sysrq_crash import CrashByConsole
 
         self.around.free_console()
         state, host, run, clock = self.around.state, self.plan.host.name, self._run, self.around.clock

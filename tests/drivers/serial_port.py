@@ -16,7 +16,7 @@ from typing import Self
 
 from tests.drivers import ipmi_bmcs
 from tests.drivers.ipmi_bmcs import RealBmc
-from trigger.sysrq import allowed
+from trigger.console.sysrq import allowed
 
 IAC, BREAK = 255, 243
 HELP = b"\r\n[  12.345678] sysrq: HELP : loglevel(0-9) reboot(b) crash(c)\r\n"

@@ -15,10 +15,10 @@ from tests.drivers.conserver_server import conserver
 from tests.drivers.ipmi_bmcs import Secret, free_port, options
 from tests.drivers.serial_port import SerialPort
 from trigger.clock import Deadline
-from trigger.console import Line
+from trigger.console.line import Line
+from trigger.console.sysrq import Dialogue, Heard
 from trigger.errors import ConfigError, ConsoleBusy, DriverError, LoginFailed, Unreachable
 from trigger.host import Controller, SecretReference
-from trigger.sysrq import Dialogue, Heard
 
 
 def driver(port: int, user: str = "operator", **given: Any) -> ConserverDriver:

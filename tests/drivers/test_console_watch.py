@@ -13,17 +13,17 @@ from drivers.telnet import TelnetDriver
 from tests.drivers.ipmi_bmcs import Secret, options
 from tests.drivers.serial_port import SerialPort
 from trigger.clock import Deadline, SystemClock
-from trigger.console_opening import Opener
+from trigger.console.opening import Opener
+from trigger.console.recording import Recording
+from trigger.console.sysrq_crash import CrashByConsole
 from trigger.driver import Driver, Probe
 from trigger.errors import GuardRefused
 from trigger.host import Controller, Host
 from trigger.known import Known
 from trigger.plan import make_plan
-from trigger.recording import Recording
 from trigger.run import Run
 from trigger.shot import Opened, Surroundings
 from trigger.state import StateFolder
-from trigger.sysrq_crash import CrashByConsole
 from trigger.watch.console import ConsoleNews, ConsoleWatch
 from trigger.watch.listening import Ears
 

@@ -16,11 +16,11 @@ from tests.drivers.ipmi_bmcs import RealBmc, Secret, controller, options
 from tests.drivers.serial_port import SerialPort, sol_bmc
 from tests.drivers.udp_proxy import UdpProxy
 from trigger.clock import Deadline
-from trigger.console import Line
+from trigger.console.line import Line
+from trigger.console.sysrq import Dialogue, Heard
 from trigger.driver import Console, HasConsole
 from trigger.errors import ConsoleBusy, DriverError, LoginFailed, Unreachable
 from trigger.host import Controller
-from trigger.sysrq import Dialogue, Heard
 
 
 def telnet(port: int) -> TelnetDriver:

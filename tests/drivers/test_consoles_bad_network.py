@@ -10,10 +10,10 @@ from tests.drivers.ipmi_bmcs import Secret, controller
 from tests.drivers.serial_port import SerialPort, sol_bmc
 from tests.drivers.udp_proxy import UdpProxy, lossy, straight
 from trigger.clock import Deadline
-from trigger.console import Line
+from trigger.console.line import Line
+from trigger.console.sysrq import Dialogue, Heard
 from trigger.driver import Console
 from trigger.errors import DriverError
-from trigger.sysrq import Dialogue, Heard
 
 ROUNDS = 100 if os.environ.get("TRIGGER_SOAK") == "1" else 6
 

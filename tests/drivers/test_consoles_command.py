@@ -149,8 +149,8 @@ def test_a_lost_console_is_journalled_with_what_was_sent_before(program: Program
 
 
 def test_the_recorded_mask_refuses_hopeless_keys() -> None:
+    from trigger.console.sysrq_ask import check_mask
     from trigger.errors import GuardRefused
-    from trigger.sysrq_ask import check_mask
 
     check_mask("server42", ("h", "s"), 16)
     check_mask("server42", ("w", "b"), None)

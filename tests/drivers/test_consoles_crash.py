@@ -8,10 +8,10 @@ from drivers.telnet import TelnetDriver
 from tests.drivers.ipmi_bmcs import options
 from tests.drivers.serial_port import SerialPort
 from trigger.clock import Deadline
+from trigger.console.sysrq_crash import CrashByConsole
 from trigger.driver import Console, Driver, Probe
 from trigger.errors import DriverError, OutcomeUnknown, Refused
 from trigger.host import Controller
-from trigger.sysrq_crash import CrashByConsole
 
 
 class FailingConsole:

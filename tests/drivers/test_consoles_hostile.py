@@ -18,11 +18,11 @@ import pytest
 from tests.drivers.serial_port import SerialPort
 from tests.drivers.terminal_session import LIMIT_S
 from tests.drivers.test_consoles_interactive import Program
+from trigger.console.sysrq import shown
 from trigger.display import People, sentence
 from trigger.events import Event, Finished, Observed
 from trigger.journal import Line
 from trigger.live import LiveView
-from trigger.sysrq import shown
 from trigger.text import harmless
 from trigger.watch.status import Status
 

@@ -18,7 +18,7 @@ from tests.drivers.serial_port import HELP, SerialPort
 from tests.drivers.simulators.cli_server import PASSWORD, USER, host_key
 from tests.drivers.simulators.ssh_console_server import SshConsoleServer
 from tests.drivers.terminal_session import LIMIT_S, TerminalSession
-from trigger.escapes import Escapes, Meant, Typed
+from trigger.console.escapes import Escapes, Meant, Typed
 
 
 @pytest.fixture

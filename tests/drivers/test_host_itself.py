@@ -9,13 +9,13 @@ import pytest
 from drivers.host import HostDriver
 from tests.drivers.simulators.sysrq_host import SERIAL, UUID, SysrqHost
 from trigger.clock import Deadline
-from trigger.console import Line
+from trigger.console.line import Line
+from trigger.console.sysrq import Dialogue, Heard
 from trigger.driver import DriverOptions, HasConsole, SendsNmi
 from trigger.errors import ConfigError, DriverError, OutcomeUnknown, Refused, Unreachable
 from trigger.host import Controller
 from trigger.plan import host_itself
-from trigger.ssh import HostKeyNotTrusted
-from trigger.sysrq import Dialogue, Heard
+from trigger.ssh.connection import HostKeyNotTrusted
 
 ENGINES = ("asyncssh", "openssh")
 

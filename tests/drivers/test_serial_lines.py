@@ -19,10 +19,10 @@ from tests.drivers.ipmi_bmcs import free_port, options
 from tests.drivers.rfc2217_bridge import Rfc2217Bridge
 from tests.drivers.serial_port import SerialPort
 from trigger.clock import Deadline
-from trigger.console import Line
+from trigger.console.line import Line
+from trigger.console.sysrq import Dialogue, Heard
 from trigger.errors import ConfigError, ConsoleBusy, DriverError, Unreachable
 from trigger.host import Controller
-from trigger.sysrq import Dialogue, Heard
 
 
 def remote(port: int, **given: Any) -> Rfc2217Driver:

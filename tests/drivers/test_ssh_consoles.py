@@ -15,11 +15,11 @@ from tests.drivers.serial_port import SerialPort
 from tests.drivers.simulators.cli_server import PASSWORD, USER, host_key
 from tests.drivers.simulators.ssh_console_server import FAMILIES, SshConsoleServer
 from trigger.clock import Deadline
-from trigger.console import Line
+from trigger.console.line import Line
+from trigger.console.sysrq import Dialogue, Heard
 from trigger.driver import Driver, DriverOptions, HasConsole
 from trigger.errors import ConfigError, ConsoleBusy, DriverError, Unreachable, Untrusted
 from trigger.host import Controller
-from trigger.sysrq import Dialogue, Heard
 
 WITH_PROMPT = tuple(kind for kind, family in FAMILIES.items() if family.prompt)
 STEALABLE = tuple(kind for kind, family in FAMILIES.items() if family.steal)

@@ -72,8 +72,8 @@ def test_the_system_policy_holds_beside_one_that_allows(bench: Benches) -> None:
     system = b.folder / "system.yaml"
     system.write_text("may_fire: {users: [somebody-else]}\n")
     code = (
-        "import sys, trigger.config_file\n"
-        f"trigger.config_file.SYSTEM_POLICY = {str(system)!r}\n"
+        "import sys, trigger.config.file\n"
+        f"trigger.config.file.SYSTEM_POLICY = {str(system)!r}\n"
         "from trigger.cli import main\n"
         "sys.exit(main())\n"
     )
@@ -90,7 +90,7 @@ def test_without_a_policy_nothing_of_it_is_loaded(bench: Benches) -> None:
     b = bench()
     code = (
         "import sys\nfrom trigger.cli import main\ncode = main()\n"
-        "print([name for name in sys.modules if 'trigger.policy' in name])\nsys.exit(code)\n"
+        "print([name for name in sys.modules if 'trigger.policy.rules' in name])\nsys.exit(code)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "nmi", b.host, *b.confirmed(), "--no-wait"],

@@ -24,7 +24,7 @@ from trigger.post.kernel_log import of_dump
 from trigger.post.looks import facts as facts_over
 from trigger.post.target import LocalFile, SftpStore
 from trigger.post.verify import Expectation, Identity, verify
-from trigger.ssh import run
+from trigger.ssh.connection import run
 
 pytestmark = pytest.mark.lab
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trigger.config import Config, load
+from trigger.config.loading import Config, load
 from trigger.errors import ConfigError
 
 DRIVERS = {"ipmi", "redfish", "ilo"}

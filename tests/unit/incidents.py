@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from trigger.clock import FastClock
+from trigger.console.recording import Recording
 from trigger.events import DumpFound, Event, Finished, Fired, Firing, Guarded, Observed, Planned, Probed
 from trigger.journal import Journal
-from trigger.recording import Recording
 from trigger.run_files import FIRST_LOOK, LOG_AFTER, LOG_BEFORE, PREFLIGHT, RunFiles
 from trigger.state import StateFolder
 from trigger.watch.console_text import Reader

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from trigger import config_file
-from trigger.config import Config, load
+from trigger.config import file as config_file
+from trigger.config.loading import Config, load
 from trigger.errors import ConfigError
 from trigger.host import Controller, ExpectedIdentity, Host, SecretReference, Ssh, Tls
 from trigger.registry import OURS
@@ -341,7 +341,7 @@ def test_a_fire_imports_no_clustershell(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(textwrap.dedent(ISSUE))
     code = (
-        "import sys; from pathlib import Path; from trigger.config import load, ad_hoc_controller\n"
+        "import sys; from pathlib import Path; from trigger.config.loading import load, ad_hoc_controller\n"
         "load(Path(sys.argv[1])).host('server42'); ad_hoc_controller('ipmi://crash@10.1.0.7')\n"
         "import trigger.secrets\n"
         "slow = ['ClusterShell', 'difflib', 'subprocess', 'getpass', 'keyring', 'importlib.metadata']\n"
@@ -366,7 +366,7 @@ def test_the_example_has_no_problems() -> None:
 
 
 def test_the_example_shows_every_key() -> None:
-    from trigger.config_keys import TABLES
+    from trigger.config.keys import TABLES
 
     text = EXAMPLE.read_text()
     missing = [f"{table}.{key}" for table, keys in TABLES.items() for key in keys if f"{key}:" not in text]

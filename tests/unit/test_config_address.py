@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trigger.address import AddressError, canonical, parse_address
-from trigger.config import ad_hoc_controller
+from trigger.config.address import AddressError, canonical, parse_address
+from trigger.config.loading import ad_hoc_controller
 from trigger.errors import ConfigError
 from trigger.host import Controller, SecretReference
 

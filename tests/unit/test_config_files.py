@@ -14,11 +14,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from trigger import config_file
-from trigger.config import Config, load
-from trigger.config_file import ConfigFile
+from trigger.config import file as config_file
+from trigger.config.file import ConfigFile
+from trigger.config.loading import Config, load
+from trigger.config.yaml_nodes import Problems
 from trigger.errors import ConfigError
-from trigger.yaml_nodes import Problems
 
 
 def refusal(file: Path) -> ConfigError:

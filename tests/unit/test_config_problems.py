@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.configured import config, problems, refusal
-from trigger.config import load
-from trigger.config_keys import TOP_KEYS
+from trigger.config.keys import TOP_KEYS
+from trigger.config.loading import load
 
 HOSTS = [
     (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trigger.config import Config, load
+from trigger.config.loading import Config, load
 from trigger.errors import ConfigError
 
 

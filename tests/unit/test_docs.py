@@ -86,7 +86,7 @@ def test_every_command_in_the_documentation_exists_with_its_options(name: str) -
 
 
 def test_the_documented_policy_is_one(tmp_path: Path) -> None:
-    from trigger import policy_file
+    from trigger.policy import file as policy_file
 
     [example] = re.findall(r"```yaml\n(# /etc/trigger/policy.yaml\n.*?)```", page("docs/security.md"), re.DOTALL)
     path = tmp_path / "policy.yaml"

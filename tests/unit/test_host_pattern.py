@@ -7,8 +7,8 @@ from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trigger import host_pattern
-from trigger.host_pattern import PatternError
+from trigger.config import host_pattern
+from trigger.config.host_pattern import PatternError
 
 
 def names(text: str) -> list[str]:

@@ -11,13 +11,13 @@ import pytest
 
 from tests.drivers.serial_port import SerialPort
 from trigger.clock import Deadline, SystemClock
-from trigger.console_opening import Opener
+from trigger.console.kept import KeptConsole
+from trigger.console.opening import Opener
+from trigger.console.recording import Recording
 from trigger.errors import ConsoleBusy, DriverError
 from trigger.host import Controller, Host
-from trigger.kept_console import KeptConsole
 from trigger.known import Known
 from trigger.plan import make_plan
-from trigger.recording import Recording
 from trigger.state import StateFolder
 
 

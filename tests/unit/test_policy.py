@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from trigger import config_file
 from trigger.clock import FastClock
+from trigger.config import file as config_file
 from trigger.errors import ConfigError, GuardRefused
 from trigger.guard import Finding
 from trigger.host import Controller, Host
 from trigger.plan import Plan, make_plan
-from trigger.policy import Person, Policy, enforce
-from trigger.policy_file import policies_in_force, read_policy, this_person
-from trigger.policy_hold import FIRES, Hold
+from trigger.policy.file import policies_in_force, read_policy, this_person
+from trigger.policy.hold import FIRES, Hold
+from trigger.policy.rules import Person, Policy, enforce
 from trigger.state import StateFolder
 
 ADA = Person("ada", "ada", {"ada": frozenset({"oncall"})})

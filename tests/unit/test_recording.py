@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from trigger.clock import FastClock
-from trigger.recording import BoundedFile, Recording
+from trigger.console.recording import BoundedFile, Recording
 from trigger.state import StateFolder
 
 

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from tests.unit import incidents
 from tests.unit.incidents import HOST, HOSTILE, RUN, Incident
 from trigger import cli
-from trigger.console_excerpt import MAX_LINES, Mark, excerpt
 from trigger.errors import ConfigError
 from trigger.events import Finished, Fired, Firing, Guarded
 from trigger.exit_codes import MEANINGS, NEVER
-from trigger.report import Report, fold, read_beside
-from trigger.reporting import find, rendered, write_reports
+from trigger.report.console_excerpt import MAX_LINES, Mark, excerpt
+from trigger.report.files import find, rendered, write_reports
+from trigger.report.fold import Report, fold, read_beside
 from trigger.run_files import RunFiles
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.unit import incidents
 from tests.unit.incidents import Incident
 from tests.unit.preflight.browser import Browser
-from trigger.reporting import find, rendered
+from trigger.report.files import find, rendered
 
 pytestmark = pytest.mark.lab
 

@@ -14,7 +14,7 @@ from tests.unit.post.sshd import Sshd, serve
 from trigger.clock import Deadline, FastClock
 from trigger.errors import ConfigError, DriverError, LoginFailed, Unreachable
 from trigger.host import Ssh
-from trigger.ssh import CommandFailed, HostKeyNotTrusted, close_sftp, connect_options, open_sftp, run
+from trigger.ssh.connection import CommandFailed, HostKeyNotTrusted, close_sftp, connect_options, open_sftp, run
 
 
 @pytest.fixture
@@ -134,6 +134,8 @@ def test_each_filesystem_has_a_connection_of_its_own(sshd: Sshd, tmp_path: Path)
 
 
 def test_asyncssh_is_imported_only_when_a_connection_is_made() -> None:
-    code = "import sys, trigger.ssh, trigger.post.poller, trigger.post.target; print('asyncssh' in sys.modules)"
+    code = (
+        "import sys, trigger.ssh.connection, trigger.post.poller, trigger.post.target; print('asyncssh' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout == "False\n"

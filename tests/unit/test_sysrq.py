@@ -8,7 +8,7 @@ import string
 
 import pytest
 
-from trigger.sysrq import KEYS, Dialogue, Do, Heard, allowed, explain, judge, mask_that_allows, shown
+from trigger.console.sysrq import KEYS, Dialogue, Do, Heard, allowed, explain, judge, mask_that_allows, shown
 
 HELP = b"\r\n[   12.3] sysrq: HELP : loglevel(0-9) reboot(b) crash(c)\r\n"
 

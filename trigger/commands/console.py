@@ -47,7 +47,7 @@ def command(
     first, and c is left to `trigger sysrq HOST c`. What the host says is passed through as it is. A console that is
     lost is opened again, and nothing is sent by that.
     """
-    from trigger.interactive import ConsoleChoices, console
+    from trigger.console.interactive import ConsoleChoices, console
 
     if as_json and not log_only:
         raise click.UsageError("--json is for --log only", ctx)

@@ -43,7 +43,7 @@ def command(
 
     With --verify, say whether the journal is as it was written, and what cannot be excluded.
     """
-    from trigger.config import load
+    from trigger.config.loading import load
     from trigger.history import events_of, runs_of
     from trigger.run_files import REPORT_PAGE
     from trigger.state import StateFolder

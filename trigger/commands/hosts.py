@@ -12,7 +12,7 @@ import click
 from trigger.commands.options import complete_host, config_option
 
 if TYPE_CHECKING:
-    from trigger.config import Config
+    from trigger.config.loading import Config
     from trigger.state import StateFolder
 
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(ctx: click.Context, patterns: tuple[str, ...], check: bool, as_json: bool, config: Path | None) -> None:
     """List hosts with their controllers, the age of their records and their open fires. Contacts nobody."""
-    from trigger.config import load
+    from trigger.config.loading import load
     from trigger.state import StateFolder
 
     loaded = load(config)

@@ -57,7 +57,7 @@ def _inspect(where: str, config: Path | None, deep: bool) -> Inspection:
         return inspect_url(where, dump_stores=_stores(config, where), deep=deep)
     from contextlib import closing
 
-    from trigger.config import load
+    from trigger.config.loading import load
     from trigger.errors import ConfigError
     from trigger.post.target import own_directory
 
@@ -80,7 +80,7 @@ def _stores(config: Path | None, where: str) -> dict[str, str]:
     plain = "://" not in where or where.startswith(("file:", "sftp:"))
     if plain and config is None:
         return {}
-    from trigger.config import load
+    from trigger.config.loading import load
 
     return dict(load(config).dump_stores)
 

@@ -31,7 +31,7 @@ class Duration(click.ParamType[float]):
 
 def complete_host(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the configured host names that begin with `incomplete`, for shell completion."""
-    from trigger.config import load
+    from trigger.config.loading import load
     from trigger.errors import TriggerError
 
     try:

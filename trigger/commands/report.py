@@ -30,8 +30,8 @@ def command(run: str, host: str, form: str | None, output: Path | None, config: 
     The page (--format html) is one file that loads nothing. A run that sent something leaves report.html and
     report.md in its folder by itself.
     """
-    from trigger.config import load
-    from trigger.reporting import find, rendered, write_private
+    from trigger.config.loading import load
+    from trigger.report.files import find, rendered, write_private
     from trigger.state import StateFolder
 
     state = StateFolder.choose(load(config).state_dir)

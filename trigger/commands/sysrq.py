@@ -18,8 +18,8 @@ from trigger.commands.options import (
     verbose_option,
 )
 from trigger.commands.options import deadline_option as deadline
+from trigger.console.sysrq import ANY, CRASH, KEYS, ONLY_ALL
 from trigger.guard import OVERRIDABLE
-from trigger.sysrq import ANY, CRASH, KEYS, ONLY_ALL
 
 
 def _keys(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ def command(
         ctx.exit(act(host, choices))
     if choices.dry_run or no_wait or choices.overrides:
         raise click.UsageError("--dry-run, --no-wait and --override are for c only", ctx)
-    from trigger.sysrq_ask import ask_kernel
+    from trigger.console.sysrq_ask import ask_kernel
 
     ctx.exit(ask_kernel(host, keys, choices, steal=steal))
 

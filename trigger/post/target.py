@@ -252,7 +252,7 @@ class SftpStore:
     local: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        from trigger.ssh import open_sftp
+        from trigger.ssh.connection import open_sftp
 
         self._filesystem = open_sftp(self.ssh, Deadline(CALL_SECONDS))
 
@@ -275,12 +275,12 @@ class SftpStore:
 
     def close(self) -> None:
         """End the connection."""
-        from trigger.ssh import close_sftp
+        from trigger.ssh.connection import close_sftp
 
         close_sftp(self._filesystem)
 
     def _call(self, function: Callable[[], Any]) -> Any:
-        from trigger.ssh import explain
+        from trigger.ssh.connection import explain
 
         try:
             return function()

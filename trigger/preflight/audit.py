@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from trigger.clock import Deadline
+from trigger.console.recording import Recording
 from trigger.driver import HasConsole, Identity
 from trigger.errors import ConfigError, DriverError, GuardRefused, TriggerError
 from trigger.fires import open_fires_everywhere
@@ -25,7 +26,6 @@ from trigger.preflight.readings import parse, script
 from trigger.preflight.rehearse import TURN, Rehearsal, of_this_boot, rehearse, why_not
 from trigger.preflight.verdict import READY_ROUTES, Matrix, is_ready, matrix
 from trigger.record import Record, find_record, write_record
-from trigger.recording import Recording
 from trigger.run import new_run_id
 from trigger.state import StateFolder
 
@@ -182,11 +182,11 @@ def _read(ssh: Ssh, text: str, asking: Asking, read: ReadHost) -> str:
     try:
         return read(ssh, text)
     except DriverError as error:
-        from trigger.ssh import HostKeyNotTrusted
+        from trigger.ssh.connection import HostKeyNotTrusted
 
         if not (asking.trust_new and isinstance(error, HostKeyNotTrusted)):
             raise
-        from trigger.ssh_host_keys import trust_new_key
+        from trigger.ssh.host_keys import trust_new_key
 
         trust_new_key(ssh, Deadline(TRUST_S, asking.clock))
         return read(ssh, text)
@@ -206,8 +206,8 @@ def text_for(host: Host, asking: Asking) -> str:
 
 def read_over_ssh(ssh: Ssh, text: str) -> str:
     """Run the script on the host over SSH and return what it printed. Raises DriverError or ConfigError."""
-    from trigger.ssh import CommandFailed, run
-    from trigger.ssh_openssh import run as run_openssh
+    from trigger.ssh.connection import CommandFailed, run
+    from trigger.ssh.openssh import run as run_openssh
 
     try:
         return (run_openssh if ssh.engine == "openssh" else run)(

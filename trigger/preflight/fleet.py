@@ -1,7 +1,7 @@
 """Many hosts at the same time: each in a thread, `fanout` at most, none waiting for another.
 
 The threads are daemons: after Ctrl-C nobody waits for a host that hangs. SSH itself runs on one loop in one
-thread (trigger/ssh.py); what these threads do is wait.
+thread (trigger/ssh/connection.py); what these threads do is wait.
 """
 
 from __future__ import annotations

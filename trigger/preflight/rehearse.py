@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trigger.clock import Clock, Deadline
-from trigger.console import DRAIN_S, Line
+from trigger.console.line import DRAIN_S, Line
+from trigger.console.recording import Recording
+from trigger.console.sysrq import CLEARING, Dialogue, Heard, explain, is_garbage
 from trigger.driver import Console, HasConsole
 from trigger.errors import TriggerError
 from trigger.preflight.check import Check, Judgement, Route, Stage, Verdict, fail, good, unknown
 from trigger.preflight.facts import Facts
 from trigger.record import Record, Rehearsed
-from trigger.recording import Recording
-from trigger.sysrq import CLEARING, Dialogue, Heard, explain, is_garbage
 
 OPEN_S = 10.0
 FIRST_S = 1.0  # a getty takes as long to print its prompt again
@@ -100,7 +100,7 @@ def rehearse(
 
 
 def _dialogue(console: Console, line: Line, mask: int | None) -> Rehearsal:
-    """Send the CR, then BREAK and h, at most twice and never two BREAKs in a row (trigger/sysrq.py)."""
+    """Send the CR, then BREAK and h, at most twice and never two BREAKs in a row (trigger/console/sysrq.py)."""
     line.listen(DRAIN_S, DRAIN_S)  # what is old is no answer
     console.write(_CR)
     greeting = line.listen(FIRST_S, DRAIN_S, 3.0)

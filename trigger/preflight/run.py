@@ -30,7 +30,7 @@ from trigger.record import export_record, find_record
 from trigger.state import StateFolder
 
 if TYPE_CHECKING:
-    from trigger.config import Config
+    from trigger.config.loading import Config
 
 Look = Callable[[str], HostResult]
 _FEW = 8  # hosts; more are an audit that is worth a file of its own
@@ -64,7 +64,7 @@ def run(wishes: Wishes, clock: Clock | None = None, look: Look | None = None) ->
     """Look at every host that is wished for, print, and return the exit code. Raises ConfigError,
     GuardRefused.
     """
-    from trigger.config import load
+    from trigger.config.loading import load
     from trigger.logs import set_up_logging
 
     set_up_logging(wishes.verbose)
@@ -220,7 +220,7 @@ def _load_before_the_threads() -> None:
     import asyncssh  # noqa: F401
     import fsspec.asyn  # noqa: F401
 
-    import trigger.ssh_openssh  # noqa: F401
+    import trigger.ssh.openssh  # noqa: F401
 
 
 def _answers(host: Host) -> Callable[[Controller], Answers]:

@@ -17,9 +17,9 @@ from trigger.errors import ConfigError, ConsoleBusy, GuardRefused, LoginFailed, 
 from trigger.text import harmless, without_secrets
 
 if TYPE_CHECKING:
-    from trigger.console_opening import Opener
+    from trigger.console.opening import Opener
+    from trigger.console.recording import Recording
     from trigger.driver import Console
-    from trigger.recording import Recording
     from trigger.watch.console_text import Reader, Sighting
 
 WAIT_S = 1.0  # the longest that a fire waits for its console

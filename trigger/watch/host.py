@@ -110,7 +110,7 @@ def look_at_host(ssh: Ssh, witness: BootWitness, clock: Clock) -> HostState:
     if seen.state != "banner":
         words = {"silent": "accepts connections but its SSH says nothing", "closed": "does not answer on its SSH port"}
         return HostState(seen.state, text=words.get(seen.state, ""))
-    from trigger.ssh import run
+    from trigger.ssh.connection import run
 
     try:
         answer = run(ssh, _ASK, Deadline(LOGIN_S, clock), limit=4096)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trigger.console_opening import Opener
+from trigger.console.opening import Opener
+from trigger.console.recording import Recording
 from trigger.driver import Driver, DriverOptions, Identity
 from trigger.errors import ConfigError, GuardRefused
 from trigger.events import Guarded
 from trigger.host import Controller, Host
 from trigger.plan import Plan, Route
-from trigger.recording import Recording
 from trigger.registry import load_driver
 from trigger.secrets import ControllerSecrets
 from trigger.watch.console import ConsoleWatch

@@ -108,7 +108,7 @@ def test_the_systems_ssh_gets_none_of_our_secrets(fleet: Fleet, hosts: HostServe
     secret = {"BMC_PASSWORD": "made-up-hunter2", "SSH_AUTH_SOCK": "/nowhere/agent"}
     code = (
         "import sys; from trigger import secrets; secrets.CLEAN_PATH = sys.argv[1] + ':' + secrets.CLEAN_PATH\n"
-        "from trigger.clock import Deadline; from trigger.host import Ssh; from trigger.ssh_openssh import run\n"
+        "from trigger.clock import Deadline; from trigger.host import Ssh; from trigger.ssh.openssh import run\n"
         "ssh = Ssh('127.0.0.1', int(sys.argv[2]), 'env', sys.argv[3] + '/id', sys.argv[3] + '/known_hosts')\n"
         "print(len(run(ssh, 'x', Deadline(30))))"
     )

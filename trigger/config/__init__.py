@@ -1,0 +1,1 @@
+"""The configuration: YAML to frozen values, every error with its file and line."""

@@ -1,0 +1,1 @@
+"""Policies: files that can only tighten what the guard allows."""

@@ -1,7 +1,8 @@
 """A session over SSH that stays open: a controller's own command line or console, or one command on the host itself.
 
 At a controller: a terminal, a password, a pinned host key, and nothing of ~/.ssh. At the host: as in
-trigger/ssh/connection.py, whose rule holds here too: every connection lives on fsspec's loop only, and every call has a time-out.
+trigger/ssh/connection.py, whose rule holds here too: every connection lives on fsspec's loop only, and every call
+has a time-out.
 """
 
 from __future__ import annotations

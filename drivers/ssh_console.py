@@ -38,7 +38,7 @@ WAYS = {
         Way(
             "supermicro",
             "a Supermicro BMC's SM CLP",
-            "NVIDIA ssh-console vendor.rs; Supermicro: cd system1/sol1, start; Enter, Esc, T leaves; `stop` frees it",
+            "NVIDIA ssh-console vendor.rs: cd system1/sol1, start; Enter, Esc, T leaves. `stop` to free it: unconfirmed",
             prompt=r"->",
             enter=("cd /system1/sol1", "start"),
             steal=("stop",),
@@ -47,7 +47,7 @@ WAYS = {
         Way(
             "cisco",
             "a Cisco CIMC",
-            "CCI-MOC/hil issue 417; Cisco CIMC CLI guide: `connect host`, Ctrl-X leaves",
+            "CCI-MOC/hil issue 417: closing the session ends it. `connect host` and Ctrl-X: unconfirmed",
             prompt=r"[\w.-]*#",
             enter=("connect host",),
             connected=r"serial over lan[^\n]*\n",

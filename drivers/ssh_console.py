@@ -38,7 +38,7 @@ WAYS = {
         Way(
             "supermicro",
             "a Supermicro BMC's SM CLP",
-            "NVIDIA ssh-console vendor.rs: cd system1/sol1, start; Enter, Esc, T leaves. `stop` to free it: unconfirmed",
+            "NVIDIA ssh-console vendor.rs: cd system1/sol1, start; Enter, Esc, T leaves. `stop` frees it: unconfirmed",
             prompt=r"->",
             enter=("cd /system1/sol1", "start"),
             steal=("stop",),

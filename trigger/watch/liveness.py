@@ -16,23 +16,43 @@ from trigger.text import harmless
 
 # The longest a fire waits for a banner (design.md, "Is it hung at all?").
 BANNER_S = 0.5
+_MOST_BYTES = 4096
 
 
 def banner(ssh: Ssh, seconds: float = BANNER_S) -> Liveness:
-    """Return what the SSH port of `ssh` did within `seconds`; never raises, never logs in."""
+    """Return what the SSH port of `ssh` did within `seconds`; never raises, never logs in.
+
+    Whatever it says is a banner, even a part of one: a hung kernel says nothing at all.
+    """
     deadline = Deadline(seconds)
+    heard = b""
     try:
         with socket.create_connection((ssh.host, ssh.port), timeout=seconds) as connection:
-            connection.settimeout(max(deadline.left(), 0.001))
-            heard = connection.recv(256)
+            while len(heard) < _MOST_BYTES and not _whole(heard):
+                connection.settimeout(max(deadline.left(), 0.001))
+                more = connection.recv(256)
+                if not more:
+                    break
+                heard += more
     except TimeoutError:
-        return Liveness("silent")
+        pass
     except OSError as error:
-        return Liveness("closed", str(error.strerror or error))
-    if not heard.startswith(b"SSH-"):
+        if not heard:
+            return Liveness("closed", str(error.strerror or error))
+    if not heard:
         return Liveness("silent")
-    words = heard.split(b"\r\n")[0][:80].decode("ascii", "replace")
+    words = _line(heard)[:80].decode("ascii", "replace")
     return Liveness("banner", f" {harmless(words)!r}")
+
+
+def _line(heard: bytes) -> bytes:
+    """Return the line that begins with SSH-; others may come before it (RFC 4253, section 4.2)."""
+    lines = heard.split(b"\n")
+    return next((line for line in lines if line.startswith(b"SSH-")), lines[0]).rstrip(b"\r")
+
+
+def _whole(heard: bytes) -> bool:
+    return any(line.startswith(b"SSH-") for line in heard.split(b"\n")[:-1])
 
 
 class LivenessProbe:

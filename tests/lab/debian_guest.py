@@ -70,6 +70,7 @@ def over_nfs(server: Server) -> Files:
     """Return what lets kdump-tools write to `server`."""
     return {
         **_settings(f'NFS="{AS_THE_GUEST_SEES_IT}:{server.inside}"\n'),
+        "/var/crash/.mountpoint": (b"", 0o600),  # kdump-tools mounts there and does not make it
         "/etc/nfsmount.conf": (f'[ Server "{AS_THE_GUEST_SEES_IT}" ]\nPort={server.port}\n'.encode(), 0o644),
     }
 

@@ -110,8 +110,9 @@ def _place(tree: Path) -> Iterator[tuple[Path, str]]:
 @contextlib.contextmanager
 def _running(tree: Path, place: Path, name: str, command: list[str], port: int) -> Iterator[None]:
     log = place / "log"
-    # A mount namespace of its own, so that it can have /proc without anything being mounted for others.
-    script = 'mount -t proc proc "$1/proc" && cd "$1" && shift && exec chroot . "$@"'
+    # A mount namespace of its own, so that nothing is mounted for others. Its root must be a mount (nfs-ganesha looks
+    # for the file system that it exports), and it wants /proc.
+    script = 'mount --bind "$1" "$1" && mount -t proc proc "$1/proc" && cd "$1" && shift && exec chroot . "$@"'
     whole = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", str(tree), *command]
     process = processes.start(name, whole, log, detached=False)
     try:

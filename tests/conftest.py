@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +25,9 @@ _WATCH = ProcessWatch(LEAKS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin to look."""
+    """Begin to look; let signals act, which a shell has its background jobs ignore, and those theirs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     from tests.drivers.ipmi_bmcs import PASSWORD
 
     for user, secret in (*CONSTANTS, ("crash", PASSWORD)):
@@ -66,7 +70,21 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         LEAKS.files(base)
     if LEAKS.hits:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    return (yield)
+    answer = yield
+    if hasattr(session.config, "workeroutput"):  # one of several processes (pytest-xdist): the first one tells
+        session.config.workeroutput["leaks"] = (LEAKS.hits, LEAKS.looked_at, list(LEAKS.forms))
+    return answer
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over what a worker found, before the session ends."""
+    hits, looked_at, secrets = getattr(node, "workeroutput", {}).get("leaks", ((), {}, ()))
+    LEAKS.hits.extend(hits)
+    for kind, count in looked_at.items():
+        LEAKS.looked_at[kind] += count
+    for secret in secrets:
+        LEAKS.add(secret)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -24,7 +24,9 @@ from urllib.parse import quote, quote_plus
 
 # The far ends: programs that play a controller and must know its password, and their configuration files.
 FAR_ENDS = ("pyghmi_bmc.py", "ipmi_sim", "ipmitool")
-FAR_FILES = ("lan.conf", "ipmi.conf", "bmc-password")
+FAR_FILES = ("lan.conf", "ipmi.conf", "bmc.conf", "bmc-password")
+# What an operator keeps a password in, as the documentation says.
+OPERATORS_FILES = (".netrc",)
 # What a test gives to `trigger` (as {env: ...} says) or to a peer of `make bench`.
 GIVEN = ("BMC_PASSWORD", "IPMITOOL_PASSWORD", "IPMI_PASSWORD", "SSH_PASSWORD")
 LARGEST = 8 << 20  # bytes of a file that is read; larger ones are memory images and dumps
@@ -78,7 +80,7 @@ class Leaks:
             self.search("argument lists", text.encode(errors="surrogateescape"), f"{where} {text[:200]!r}")
 
     def environment(self, variables: Mapping[str, str], where: str, *, given: bool) -> None:
-        """Look through an environment; `given` says that pytest itself handed it over, with what is in GIVEN."""
+        """Look through an environment; `given` says that a test handed it over, with what is in GIVEN."""
         kept = {name: value for name, value in variables.items() if not (given and name in GIVEN)}
         self.search("environments", json.dumps(kept, ensure_ascii=False).encode(errors="replace"), where)
         self.search("environments", "\0".join(kept.values()).encode(errors="surrogateescape"), where)
@@ -90,7 +92,7 @@ class Leaks:
                 folders.clear()
                 continue
             for name in names:
-                if name not in FAR_FILES:
+                if name not in (*FAR_FILES, *OPERATORS_FILES):
                     self._file(Path(folder, name))
 
     def _file(self, path: Path) -> None:
@@ -117,6 +119,7 @@ class ProcessWatch(threading.Thread):
         self._leaks, self._end = leaks, threading.Event()
         self._below = {os.getpid(): 0}  # process -> how often it may still be looked at
         self._others: set[int] = set()
+        self._programs: set[int] = set()  # `trigger`, and whatever is below one: nobody gave a secret to those below
 
     def run(self) -> None:
         """Look until the end."""
@@ -150,7 +153,9 @@ class ProcessWatch(threading.Thread):
             pairs = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
             parent = int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
             variables = dict(os.fsdecode(pair).partition("=")[::2] for pair in pairs if pair)
-            given = parent == os.getpid() or process == os.getpid()
+            given = parent not in self._programs
+            if not given or b"trigger" in words or words[0].endswith(b"/trigger"):
+                self._programs.add(process)
             self._leaks.environment(variables, f"process {process} {words[:4]!r}", given=given)
 
 

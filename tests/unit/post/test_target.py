@@ -67,7 +67,7 @@ def test_what_a_target_means(url: str, path: str) -> None:
         "sftp:///x",
         "/srv/../etc",
         "sftp://h:port/x",
-        "nas:/export",
+        "nas:/elsewhere",
         "",
     ],
 )

@@ -70,10 +70,9 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         LEAKS.files(base)
     if LEAKS.hits:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    answer = yield
     if hasattr(session.config, "workeroutput"):  # one of several processes (pytest-xdist): the first one tells
         session.config.workeroutput["leaks"] = (LEAKS.hits, LEAKS.looked_at, list(LEAKS.forms))
-    return answer
+    return (yield)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -11,12 +11,13 @@ from tests.lab import packages
 from tests.lab.chain import Lab
 
 pytestmark = pytest.mark.lab
+HOST = "itself42"
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     packages.install(print)
-    with Lab.start(tmp_path_factory.mktemp("lab") / "server42", report=print) as lab:
+    with Lab.start(tmp_path_factory.mktemp("lab") / HOST, name=HOST, report=print) as lab:
         yield lab
 
 

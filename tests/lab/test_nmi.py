@@ -16,12 +16,13 @@ from tests.lab import packages
 from tests.lab.chain import Lab
 
 pytestmark = pytest.mark.lab
+HOST = "nmi42"
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     packages.install(print)
-    with Lab.start(tmp_path_factory.mktemp("lab") / "server42", report=print) as lab:
+    with Lab.start(tmp_path_factory.mktemp("lab") / HOST, name=HOST, report=print) as lab:
         yield lab
 
 
@@ -52,11 +53,11 @@ def program(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Program:
 
 
 def test_a_hung_kernel_dumps(lab: Lab, program: Program) -> None:
-    ready, _, said = program.run("preflight", "server42")
+    ready, _, said = program.run("preflight", HOST)
     assert ready == 0, said
     boot, before = lab.boot_id(), lab.nmi_count()
     lab.hang()
-    code, events, said = program.run("nmi", "server42", "--confirm", "server42", "--reason", "lab", "--json")
+    code, events, said = program.run("nmi", HOST, "--confirm", HOST, "--reason", "lab", "--json")
     assert code == 0, said
     assert lab.nmi_count() == before + 1
     assert lab.boot_id() != boot
@@ -65,7 +66,7 @@ def test_a_hung_kernel_dumps(lab: Lab, program: Program) -> None:
     assert (dump["state"], dump["complete"], dump["panic"]) == ("verified", "yes", "NMI: Not continuing")
     assert dump["release"] == lab.ssh("uname -r").strip()
     host, path = dump["path"].split(":", 1)
-    assert host == "server42"
+    assert host == HOST
     assert path in lab.dumps()
     inspected, found, _ = program.run("inspect", dump["path"], "--json")
     assert (inspected, found[0]["complete"]) == (0, "yes")
@@ -73,7 +74,7 @@ def test_a_hung_kernel_dumps(lab: Lab, program: Program) -> None:
 
 def test_a_host_that_answers_is_not_shot(lab: Lab, program: Program) -> None:
     before = lab.nmi_count()
-    code, _, said = program.run("nmi", "server42", "--confirm", "server42")
+    code, _, said = program.run("nmi", HOST, "--confirm", HOST)
     assert code == 5, said
     assert "is alive" in said
     assert lab.nmi_count() == before
@@ -86,7 +87,7 @@ def test_a_kernel_that_ignores_the_nmi_is_proved_unharmed(lab: Lab, program: Pro
     lab.ssh("; ".join(f"echo 0 >/proc/sys/kernel/{knob}" for knob in knobs))
     try:
         options = ("--override", "alive", "--reason", "lab", "--json")
-        code, events, said = program.run("nmi", "server42", "--confirm", "server42", *options)
+        code, events, said = program.run("nmi", HOST, "--confirm", HOST, *options)
     finally:
         lab.ssh("; ".join(f"echo 1 >/proc/sys/kernel/{knob}" for knob in knobs))
     assert code == 8, said

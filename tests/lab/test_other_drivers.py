@@ -23,6 +23,7 @@ from tests.lab.test_nmi import Program
 from trigger.conformance import ITS_IDENTITY
 
 pytestmark = pytest.mark.lab
+HOST = "drivers42"
 
 Front = RedfishServer | CliServer
 
@@ -30,7 +31,7 @@ Front = RedfishServer | CliServer
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     packages.install(print)
-    with Lab.start(tmp_path_factory.mktemp("lab") / "server42", report=print) as lab:
+    with Lab.start(tmp_path_factory.mktemp("lab") / HOST, name=HOST, report=print) as lab:
         yield lab
 
 
@@ -69,11 +70,11 @@ def test_a_hung_kernel_dumps(lab: Lab, tmp_path: Path, front: Callable[[Lab], tu
     try:
         write_config(lab, server.port, more)
         program = Program(lab, tmp_path)
-        program.run("preflight", "server42")
+        program.run("preflight", HOST)
         boot = lab.boot_id()
         lab.hang()
         options = ("--override", "identity-unproved", "--reason", "lab", "--json")
-        code, events, said = program.run("nmi", "server42", "--confirm", "server42", *options)
+        code, events, said = program.run("nmi", HOST, "--confirm", HOST, *options)
     finally:
         server.close()
     assert code == 0, said

@@ -33,6 +33,9 @@ def test_the_main_job(bench: Benches) -> None:
     assert Path(dump["path"]).is_file()
     assert b.machine.delivered() == 1
     assert [line["event"] for line in b.journal()] == kinds
+    # The first look: what was wrong before the shot, who ran, and how to go on.
+    for said in ("before:         lockup: ", "on:             CPU 0, PID 811, storage-flush", "debuginfo: "):
+        assert said in result.err
 
 
 @pytest.mark.parametrize("style", ["rhel", "rhel-flat", "suse", "suse-old", "debian"])

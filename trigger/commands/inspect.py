@@ -43,6 +43,8 @@ def command(ctx: click.Context, where: str, deep: bool, as_json: bool, config: P
     if as_json:
         click.echo(json.dumps(as_dict(found)))
     else:
+        from trigger.post.rows import rows
+
         for name, text in rows(found):
             click.echo(f"{name:<10} {text}" if name else text)
         _show_second_opinion(found)
@@ -85,41 +87,6 @@ def _stores(config: Path | None, where: str) -> dict[str, str]:
     return dict(load(config).dump_stores)
 
 
-def rows(found: Inspection) -> list[tuple[str, str]]:
-    """Return the text form: (name, value) per line, all of it harmless to print."""
-    from trigger.post.debugging import go_on
-    from trigger.text import harmless
-
-    facts, look = found.facts, found.look
-    verdict = {"yes": "yes", "no": "NO", "unknown": "cannot tell"}[facts.complete.value]
-    said = [
-        ("dump", found.path),
-        (
-            "format",
-            f"{facts.described()} (written by {facts.producer})" if facts.producer else facts.described(),
-        ),
-        ("complete", f"{verdict}: {facts.reason}"),
-        ("host", facts.nodename),
-        ("kernel", " ".join(filter(None, (facts.release, facts.machine, facts.version)))),
-        ("crashed", _utc(facts.crash_time)),
-        ("size", _size(found)),
-        ("log", found.dmesg),
-    ]
-    lines = [(name, harmless(value)) for name, value in said if value]
-    if look is not None:
-        lines += [("panic", look.panic), *(("trigger", line) for line in look.trigger)]
-        lines += [("before", line) for line in look.before]
-        if look.crash is not None:
-            crash = look.crash
-            lines += [("on", f"CPU {crash.cpu}, PID {crash.pid}, {crash.command}")] if crash.command else []
-            lines += [("RIP", crash.rip), ("taint", crash.taint), ("hardware", crash.hardware)]
-            lines += [("modules", " ".join(crash.foreign_modules))]
-            lines += [("trace" if number == 0 else "", line) for number, line in enumerate(crash.trace)]
-    then = go_on(facts, found.path)
-    lines += [("debuginfo", then.install), ("crash", then.crash), ("drgn", then.drgn)]
-    return [(name, f"{'':<10} {value}" if not name else value) for name, value in lines if value]
-
-
 def _show_second_opinion(found: Inspection) -> None:
     """Where drgn is installed, let it open a local dump that is complete, and show the stack if it can."""
     from trigger.clock import Deadline
@@ -150,25 +117,3 @@ def as_dict(found: Inspection) -> dict[str, Any]:
         "first_look": asdict(found.look) if found.look else None,
         "go_on": asdict(go_on(found.facts, found.path)),
     }
-
-
-def _utc(seconds: float | None) -> str:
-    import datetime
-
-    if seconds is None:
-        return ""
-    try:
-        moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    except (OverflowError, ValueError, OSError):
-        return f"{seconds:.0f} s since the epoch"
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC, by its own clock")
-
-
-def _size(found: Inspection) -> str:
-    facts = found.facts
-    parts = [f"{facts.size / 1e6:.1f} MB"]
-    if facts.pages is not None and facts.page_size:
-        parts.append(f"{facts.pages} pages of {facts.page_size} bytes")
-    if facts.dump_level is not None:
-        parts.append(f"dump level {facts.dump_level}")
-    return ", ".join(parts)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trigger.journal import Line
     from trigger.known import Known
     from trigger.notify import Notifier
+    from trigger.post.inspection import Inspection
     from trigger.shot import Surroundings
 
 LIMIT_S = 8.0  # for everything after the end
@@ -64,6 +65,7 @@ class Aftermath:
         self._landed = False
         self._fired_at = 0.0
         self._notes: list[str] = []
+        self._look: Inspection | None = None
 
     def __call__(self, line: Line) -> None:
         """Hear of one event; nothing is done before the request has left."""
@@ -117,7 +119,18 @@ class Aftermath:
         if notifier is not None:
             _wait(notifier.done, lambda: over() or time.monotonic() > notify_until)
             self._notes += notifier.failures()
+        self._show_look()
         self._report()
+
+    def _show_look(self) -> None:
+        """Say what panicked and what was wrong before, as `trigger inspect` does."""
+        if self._look is None:
+            return
+        from trigger.post.rows import first_look
+
+        for name, value in first_look(self._look):
+            with suppress(OSError, ValueError):
+                print(f"{name + ':' if name else '':<16}{harmless(without_secrets(value.strip()))}", file=sys.stderr)
 
     def _report(self) -> None:
         from trigger.report.files import write_reports
@@ -170,7 +183,7 @@ class Aftermath:
         from trigger.report.kept_look import keep_look
 
         with suppress(Exception):  # `trigger inspect` says why
-            keep_look(self._files(), self._host, dump.path, self._around.dump_stores)
+            self._look = keep_look(self._files(), self._host, dump.path, self._around.dump_stores)
 
     def _keep_last_words(self) -> None:
         """Where no dump will come, keep and say what the kernel left in pstore, which the host keeps over a reboot."""

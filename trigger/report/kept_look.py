@@ -21,8 +21,8 @@ from trigger.run_files import DMESG, FIRST_LOOK, RunFiles
 from trigger.text import harmless
 
 
-def keep_look(files: RunFiles, host: Host, where: str, dump_stores: Mapping[str, str]) -> None:
-    """Write first-look.json and dmesg.txt for the dump at `where`, as DumpFound names it.
+def keep_look(files: RunFiles, host: Host, where: str, dump_stores: Mapping[str, str]) -> Inspection:
+    """Write first-look.json and dmesg.txt for the dump at `where`, as DumpFound names it, and return what was seen.
 
     Raises TriggerError or OSError.
     """
@@ -33,6 +33,7 @@ def keep_look(files: RunFiles, host: Host, where: str, dump_stores: Mapping[str,
         if found.dmesg:
             with contextlib.closing(store.open(found.dmesg)) as reader:
                 files.write(DMESG, harmless(read_dmesg(reader), lines=True, limit=4 << 20).encode())
+    return found
 
 
 def keep_last_words(files: RunFiles, ssh: Ssh, since: float) -> FirstLook | None:

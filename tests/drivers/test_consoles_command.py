@@ -53,6 +53,22 @@ def program(tmp_path: Path, port: SerialPort) -> Program:
     return Program(tmp_path, port)
 
 
+@pytest.mark.parametrize(
+    "policy",
+    ["may_fire: {users: [somebody-else]}\n", "protected: ['*']\n"],
+    ids=["user", "protected"],
+)
+def test_keys_that_do_harm_are_under_the_policies(program: Program, port: SerialPort, policy: str) -> None:
+    file = program.folder / "policy.yaml"
+    file.write_text(policy.replace("'*'", program.host))
+    config = program.folder / "config.yaml"
+    config.write_text(f"{config.read_text()}policy: {file}\n")
+    code, _, err = program.run("HOST", "e", "--confirm", "HOST")
+    assert (code, port.got) == (5, ""), err
+    assert f"{file}:1" in err
+    assert program.run("HOST", "h")[0] == 0, "a harmless key is nobody's business"
+
+
 def test_help(program: Program, port: SerialPort) -> None:
     code, out, err = program.run("HOST", "h")
     assert (code, port.got) == (0, "\x15Bh"), err

@@ -6,8 +6,10 @@ A crash is another matter: trigger/action.py with the action sysrq-c.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
 
 from trigger.action import Choices, answers_of, find_host
 from trigger.clock import Clock, SystemClock
@@ -22,10 +24,14 @@ from trigger.guard import judge_open_fires, refusal
 from trigger.known import Known, known_of
 from trigger.lock import Locks
 from trigger.plan import Plan, make_plan
+from trigger.policy.under import policies_of
 from trigger.resolve import resolve_all
 from trigger.run import Run, actor
 from trigger.state import StateFolder
 from trigger.text import harmless
+
+if TYPE_CHECKING:
+    from trigger.policy.rules import Policy
 
 _TAKEN = (Heard.HELP, Heard.ANSWERED)
 
@@ -53,6 +59,7 @@ def ask_kernel(host_name: str, keys: tuple[str, ...], choices: Choices, *, steal
     if plan.routes[0].controller.driver != "host":  # /proc/sysrq-trigger asks no mask
         check_mask(host.name, keys, recorded_mask(known))
     check_confirmed(host.name, keys, choices)
+    plan = _under_policies(policies_of(config), plan, keys, choices)
     with ExitStack() as stack:
         stack.enter_context(Locks(plan.keys, host.name))
         _check_open_fires(state, plan, clock)
@@ -98,6 +105,24 @@ def check_confirmed(host: str, keys: tuple[str, ...], choices: Choices) -> None:
         rule="confirm",
         next_step=f"If you are sure: trigger sysrq {host} {' '.join(keys)} --confirm {host}",
     )
+
+
+def _under_policies(policies: tuple[Policy, ...], plan: Plan, keys: tuple[str, ...], choices: Choices) -> Plan:
+    """Return the plan as the policies leave it for keys that do harm; harmless ones are nobody's business.
+
+    Raises GuardRefused for what a policy forbids. Nothing was sent then.
+    """
+    if not policies or all(KEYS[key].danger == "harmless" for key in keys):
+        return plan
+    from trigger.policy.file import this_person
+    from trigger.policy.rules import enforce
+
+    command = shlex.join(["trigger", "sysrq", plan.host.name, *keys, "--confirm", plan.host.name])
+    plan, findings, _ = enforce(policies, plan, this_person(), choices.reason, command)
+    error = refusal(findings, choices.overrides, command, choices.reason)
+    if error is not None:
+        raise error
+    return plan
 
 
 def _check_open_fires(state: StateFolder, plan: Plan, clock: Clock) -> None:

@@ -18,7 +18,7 @@ from trigger.host import Host
 from trigger.plan import Plan, Route
 
 # What stands in `routes:` for the ability of a route (trigger/plan.py).
-WAYS = {"send_nmi": "nmi", "send_sysrq_crash": "sysrq-c"}
+WAYS = {"send_nmi": "nmi", "send_sysrq_crash": "sysrq-c", "open_console": "sysrq"}
 # A reason is typed by whoever fires and matched against a pattern of somebody else's: its length bounds the time.
 LONGEST_REASON = 500
 

@@ -157,9 +157,13 @@ def _texts(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
 
 
+# What every route of Planned has, and whoever shows a plan relies on.
+_ROUTE = {"controller", "driver", "address"}
+
+
 def _routes(value: Any) -> bool:
     return isinstance(value, tuple) and all(
-        isinstance(route, dict) and _texts((*route, *route.values())) for route in value
+        isinstance(route, dict) and _ROUTE <= route.keys() and _texts((*route, *route.values())) for route in value
     )
 
 

@@ -163,7 +163,7 @@ _ROUTE = {"controller", "driver", "address"}
 
 def _routes(value: Any) -> bool:
     return isinstance(value, tuple) and all(
-        isinstance(route, dict) and _ROUTE <= route.keys() and _texts((*route, *route.values())) for route in value
+        isinstance(route, dict) and route.keys() >= _ROUTE and _texts((*route, *route.values())) for route in value
     )
 
 

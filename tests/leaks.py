@@ -28,7 +28,7 @@ FAR_FILES = ("lan.conf", "ipmi.conf", "bmc.conf", "bmc-password")
 # What an operator keeps a password in, as the documentation says.
 OPERATORS_FILES = (".netrc",)
 # What a test gives to `trigger` (as {env: ...} says) or to a peer of `make bench`.
-GIVEN = ("BMC_PASSWORD", "IPMITOOL_PASSWORD", "IPMI_PASSWORD", "SSH_PASSWORD")
+GIVEN = ("BMC_PASSWORD", "TRIGGER_PASSWORD", "IPMITOOL_PASSWORD", "IPMI_PASSWORD", "SSH_PASSWORD")
 LARGEST = 8 << 20  # bytes of a file that is read; larger ones are memory images and dumps
 SHORTEST = 6
 POLL_SECONDS = 0.05

@@ -52,7 +52,8 @@ class Aftermath:
     ) -> None:
         """`log` is the controller's event log as it was shown before the question.
 
-        `brief`: nobody waits for more than the controller's answer, so no login is made after the end.
+        `brief`: nobody waits for more than the controller's answer; the folder is filled by `trigger wait`, and the
+        report by it or by `trigger report`.
         """
         self._around, self._host, self._known, self._notify = around, host, known, around.notify
         self._run, self._brief, self._log = "", brief, log
@@ -111,16 +112,17 @@ class Aftermath:
     def _conclude(self, over: Callable[[], bool]) -> None:
         if self._notifier is not None:
             self._notifier.finish()
-        threads = [_started(self._keep_record), _started(self._keep_log_before), _started(self._keep_look)]
-        threads += [_started(self._keep_last_words)]
-        threads += [] if self._brief else [_started(self._keep_event_log)]
+        self._keep_log_before()
+        keepers = (self._keep_record, self._keep_look, self._keep_last_words, self._keep_event_log)
+        threads = [] if self._brief else [_started(keep) for keep in keepers]
         notifier, notify_until = self._notifier, time.monotonic() + NOTIFY_S
         _wait(lambda: not any(thread.is_alive() for thread in threads), over)
         if notifier is not None:
             _wait(notifier.done, lambda: over() or time.monotonic() > notify_until)
             self._notes += notifier.failures()
-        self._show_look()
-        self._report()
+        if not self._brief:
+            self._show_look()
+            self._report()
 
     def _show_look(self) -> None:
         """Say what panicked and what was wrong before, as `trigger inspect` does."""
@@ -156,10 +158,10 @@ class Aftermath:
             self._files().write_json(PREFLIGHT, as_plain(record))
 
     def _keep_log_before(self) -> None:
-        from trigger.controller_log import as_plain
-        from trigger.run_files import LOG_BEFORE
-
         if self._log:
+            from trigger.controller_log import as_plain
+            from trigger.run_files import LOG_BEFORE
+
             self._files().write_json(LOG_BEFORE, {"v": 1, "host": self._host.name, **as_plain(self._log)})
 
     def _keep_event_log(self) -> None:

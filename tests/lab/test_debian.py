@@ -1,6 +1,6 @@
 """The distribution's own kdump-tools writes for real: over SSH, FTP and NFS to servers here, and to its own disk.
 
-One dump over SSH in every run; the other targets, and the same once more by --no-wait and wait, with TRIGGER_SOAK=1.
+All of it with TRIGGER_SOAK=1 only (tests/lab/conftest.py).
 """
 
 from __future__ import annotations

@@ -133,10 +133,12 @@ def test_a_makedumpfile_that_is_killed(crashed: Crashed, described: str, tmp_pat
     took, finished = time.monotonic() - begun, whole.read_bytes()
     chosen = random.Random(described)
     verdicts = []
-    for _ in range(6):
+    for attempt in range(40):  # more than six only where the machine was slower while the whole was timed
+        if attempt >= 6 and Complete.NO in verdicts:
+            break
         writer = make(crashed, FORMATS[described], out)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            writer.wait(took * chosen.uniform(0.3, 1.05))
+            writer.wait(took * (chosen.uniform(0.3, 1.05) if attempt < 6 else chosen.uniform(0.0, 0.5)))
         writer.kill()
         writer.wait()
         if not out.exists():

@@ -23,7 +23,7 @@ from tests.lab.test_nmi import Program
 from trigger.conformance import ITS_IDENTITY
 
 pytestmark = pytest.mark.lab
-HOST = "drivers42"
+HOST = "server42"
 
 Front = RedfishServer | CliServer
 

@@ -9,22 +9,24 @@ import gc
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from trigger.clock import Clock, SystemClock
 from trigger.display import People, print_json
 from trigger.driver import Answers
-from trigger.errors import ConfigError, GuardRefused, TriggerError
+from trigger.errors import GuardRefused, TriggerError
 from trigger.events import Finished, Planned, to_json
 from trigger.host import Controller, Host
 from trigger.interrupts import Interrupts
 from trigger.journal import Line
 from trigger.known import Known, known_of
 from trigger.lock import Locks
-from trigger.plan import Plan, Route, make_plan
+from trigger.plan import Plan, Route, make_plan, shot_words
 from trigger.policy.under import held, policies_of, under
+from trigger.registry import abilities_of
 from trigger.report.aftermath import Aftermath
 from trigger.resolve import resolve_all
 from trigger.run import Listener, Run, actor
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from trigger.policy.rules import Policy
     from trigger.watch.listening import Ears
 
-_SHOTS = {"sysrq-c": "SysRq c"}
+    Policies = tuple[Policy, ...]
 
 
 class Choices(NamedTuple):
@@ -103,7 +105,7 @@ def _act(host_name: str, choices: Choices, clock: Clock, people: People) -> int:
         memory_bytes=known.memory_bytes,
         dump_target=known.dump_target,
         addresses=resolve_all(controller.address for controller in host.controllers),
-        abilities=abilities_of(host) if choices.action == "crash" else None,
+        abilities={c.driver: abilities_of(c.driver) for c in host.controllers} if choices.action == "crash" else None,
     )
     around = Surroundings(
         state, clock, answers_of(host), config.dump_stores, syslog=config.syslog, notify=config.notify
@@ -122,31 +124,30 @@ def _act(host_name: str, choices: Choices, clock: Clock, people: People) -> int:
 
 
 def _run(
-    plan: Plan, known: Known, wish: Wish, around: Surroundings, choices: Choices, people: People,
-    policies: tuple[Policy, ...],
-) -> int:  # fmt: skip
-    listeners: list[Listener] = [
-        people,
-        *([print_json] if choices.as_json else []),
-        after := Aftermath(around, plan.host, known, wish.log, brief=choices.until == "accepted"),
-    ]
+    plan: Plan, known: Known, wish: Wish, around: Surroundings, choices: Choices, people: People, policies: Policies
+) -> int:
+    listens = choices.until != "accepted"
+    after = Aftermath(around, plan.host, known, wish.log, brief=not listens)
+    listeners: list[Listener] = [people, *([print_json] if choices.as_json else []), after]
     run = Run(around.state, plan.host.name, around.clock, listeners, syslog=around.syslog)
     ears: Ears | None = None
-    listens = choices.until != "accepted"
     if listens:  # now: an import swallows a Ctrl-C that comes in its very middle
         from trigger.ladder import climb
         from trigger.watch.listening import Ears
-    try:
+    with ExitStack() as end:
+        end.callback(after.conclude)
+        end.callback(run.close)
         with (
             Locks(plan.keys, plan.host.name),
             Interrupts(run) as interrupts,
             held(policies, plan, around.state, run) as hold,
         ):
             run.emit(_planned(plan, wish))
-            before = BaselineProbe(plan.dump_target if choices.until != "accepted" else "", around.dump_stores)
+            before = BaselineProbe(plan.dump_target if listens else "", around.dump_stores)
             around = _at_the_last_moment(plan, known, around, choices, hold, interrupts)
             if listens:
                 ears = Ears(plan, known, around, run)
+                end.callback(ears.close)
                 around = ears.around
 
             def watch_shot(shot: Shot) -> Finished:
@@ -162,11 +163,6 @@ def _run(
             if hold is not None:
                 hold.over = finished.ends_fire
             return finished.exit_code
-    finally:
-        if ears is not None:
-            ears.close()
-        run.close()
-        after.conclude()
 
 
 def _watched(
@@ -183,7 +179,7 @@ def _watched(
         until,
         before.result(),
         around.dump_stores,
-        _SHOTS.get(plan.action, "NMI"),
+        shot_words(plan.routes[shot.route].ability),
     )
     if ears is None:
         return watched
@@ -255,24 +251,6 @@ def _broken(host: str, outcome: str, error: Exception) -> Finished:
         "a dump may be being written",
         f"trigger wait {host}",
     )
-
-
-def abilities_of(host: Host) -> dict[str, Collection[str]]:
-    """Return the methods of each of the host's drivers, for the ladder; of one that cannot be loaded all it may have.
-
-    The attempt to use that one then says what is wrong with it.
-    """
-    from trigger.registry import ABILITIES, load_driver
-
-    found: dict[str, Collection[str]] = {}
-    for controller in host.controllers:
-        try:
-            cls = load_driver(controller.driver)
-        except ConfigError:
-            found[controller.driver] = tuple(ABILITIES.values())
-            continue
-        found[controller.driver] = tuple(name for name in ABILITIES.values() if callable(getattr(cls, name, None)))
-    return found
 
 
 def find_host(config: Config, name: str, choices: Choices) -> Host:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from trigger.clock import Deadline
-from trigger.driver import Answers, DriverOptions, EventLogEntry, HasEventLog, Identity
+from trigger.clock import Deadline, SystemClock
+from trigger.driver import Answers, EventLogEntry, HasEventLog
 from trigger.errors import TriggerError
 from trigger.host import Controller
 from trigger.known import Known
@@ -21,11 +21,7 @@ def read_log(controller: Controller, answers: Answers, known: Known, seconds: fl
     from trigger.registry import load_driver
 
     told: dict[str, Any] = {"v": 1, "controller": controller.name, "driver": controller.driver}
-    options = DriverOptions(
-        secrets=answers,
-        known=known.routes.get(controller.name, {}),
-        expected=known.identities.get(controller.name, Identity()),
-    )
+    options = known.options(controller, answers, SystemClock())
     deadline = Deadline(seconds)
     try:
         with load_driver(controller.driver)(controller, options) as driver:

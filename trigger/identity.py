@@ -8,8 +8,12 @@ proves nothing.
 from __future__ import annotations
 
 import enum
+from typing import TYPE_CHECKING
 
 from trigger.driver import Identity
+
+if TYPE_CHECKING:
+    from trigger.host import Host
 
 
 class Match(enum.Enum):
@@ -156,3 +160,8 @@ def _byte_orders(raw: bytes) -> tuple[bytes, ...]:
 def _smbios(raw: bytes) -> bytes:
     """Turn round the bytes of the first three fields (4, 2 and 2 bytes)."""
     return raw[3::-1] + raw[5:3:-1] + raw[7:5:-1] + raw[8:]
+
+
+def written_identity(host: Host) -> Identity:
+    """Return who the host is by its owner's word: `identity:` in the configuration, empty where nothing is written."""
+    return Identity(uuid=host.identity.uuid, serial=host.identity.serial)

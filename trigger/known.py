@@ -7,13 +7,14 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from trigger.driver import Identity
-from trigger.host import Host
-from trigger.identity import has_own_identity
+from trigger.driver import Answers, DriverOptions, Identity
+from trigger.host import Controller, Host
+from trigger.identity import has_own_identity, written_identity
 from trigger.plan import HOST_ITSELF
 from trigger.state import RECORD, StateFolder
 
 if TYPE_CHECKING:
+    from trigger.clock import Clock
     from trigger.config.loading import Config
     from trigger.record import Record
 
@@ -34,6 +35,21 @@ class Known(NamedTuple):
     memory_bytes: int | None = None
     dump_target: str = ""
     record: Record | None = None
+
+    def options(self, controller: Controller, secrets: Answers, clock: Clock, *, new: bool = False) -> DriverOptions:
+        """Return what a driver is given besides its configuration; `new` accepts another certificate or host key."""
+        return DriverOptions(
+            secrets=secrets,
+            known=self.routes.get(controller.name, {}),
+            expected=self.identities.get(controller.name, Identity()),
+            accept_new=new,
+            clock=clock,
+        )
+
+    def expected(self, host: Host, controller: str) -> tuple[Identity, ...]:
+        """Return who a controller must be: as the host's owner wrote it down, and as the record has it."""
+        both = (written_identity(host), self.identities.get(controller, Identity()))
+        return tuple(identity for identity in both if identity != Identity())
 
     def reasons_against(self, ability: str, driver: str = "") -> tuple[str, ...]:
         """Return why no dump would result from a shot by `ability`: a host may be ready by another route only."""

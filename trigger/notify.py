@@ -131,24 +131,8 @@ def _url(reference: SecretReference | None) -> str:
 def post(url: str, event: dict[str, Any], limit_s: float = LIMIT_S) -> None:
     """POST `event` as JSON, once, following no redirect and using no proxy. Raises NotDelivered."""
     import http.client
-    import ssl
-    from urllib.parse import urlsplit
 
-    try:
-        parts = urlsplit(url)
-        port, host = parts.port, parts.hostname
-    except ValueError:
-        raise NotDelivered("its URL cannot be read") from None
-    if parts.scheme not in ("http", "https") or not host:
-        raise NotDelivered("its URL is neither http:// nor https://")
-    if parts.scheme == "https":
-        context = ssl.create_default_context()
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            host, port, timeout=limit_s, context=context
-        )
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=limit_s)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    connection, path = _connection(url, limit_s)
     headers = {"Content-Type": "application/json", "User-Agent": "trigger", "Connection": "close"}
     late = threading.Event()
     timer = threading.Timer(limit_s, _cut, (connection, late))  # a time-out alone begins anew with every byte
@@ -170,6 +154,26 @@ def post(url: str, event: dict[str, Any], limit_s: float = LIMIT_S) -> None:
         raise NotDelivered(f"no answer within {limit_s:.0f} s")
     if not 200 <= status < 300:
         raise NotDelivered(f"it answered with status {status}")
+
+
+def _connection(url: str, limit_s: float) -> tuple[HTTPConnection, str]:
+    """Return a connection, not opened yet, and the path to ask it for. Raises NotDelivered."""
+    import http.client
+    import ssl
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        raise NotDelivered("its URL cannot be read") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise NotDelivered("its URL is neither http:// nor https://")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(host, port, timeout=limit_s), path
+    context = ssl.create_default_context()
+    return http.client.HTTPSConnection(host, port, timeout=limit_s, context=context), path
 
 
 def _cut(connection: HTTPConnection, late: threading.Event) -> None:

@@ -142,6 +142,11 @@ def _no_rung(host: Host, why: str) -> ConfigError:
     )
 
 
+def shot_words(ability: str) -> str:
+    """Return what a route of this ability sends, for a sentence."""
+    return "SysRq c" if ability == "send_sysrq_crash" else "NMI"
+
+
 def dump_target_of(host: Host, recorded: str) -> str:
     """Return where the dump is read: as configured; for `auto` as recorded, else the host's own /var/crash."""
     if host.dump_target != "auto":

@@ -59,6 +59,22 @@ def load_driver(name: str) -> type[Driver]:
     return _import(name, target)
 
 
+def methods_of(cls: type[Driver]) -> tuple[str, ...]:
+    """Return which methods of ABILITIES a driver's class has."""
+    return tuple(method for method in ABILITIES.values() if callable(getattr(cls, method, None)))
+
+
+def abilities_of(name: str) -> tuple[str, ...]:
+    """Return the methods of driver `name`; of one that cannot be loaded all it may have.
+
+    The attempt to use that one then says what is wrong with it.
+    """
+    try:
+        return methods_of(load_driver(name))
+    except ConfigError:
+        return tuple(ABILITIES.values())
+
+
 def registered() -> list[Registered]:
     """Return every driver there is, ours and third parties', by name. A claimed name appears once per claim."""
     return sorted(

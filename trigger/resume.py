@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trigger.action import answers_of, watch
 from trigger.clock import Clock, SystemClock
 from trigger.display import People, print_json
 from trigger.errors import ConfigError
-from trigger.events import Firing
+from trigger.events import Finished, Firing
 from trigger.fires import OpenFire, fires
+from trigger.host import Host
 from trigger.interrupts import Interrupts
 from trigger.journal import read_journal
-from trigger.known import known_of
-from trigger.plan import dump_target_of, make_plan
+from trigger.known import Known, known_of
+from trigger.plan import dump_target_of, make_plan, shot_words
 from trigger.policy.under import resume_paused
 from trigger.report.aftermath import Aftermath
 from trigger.run import Listener, Run
 from trigger.shot import Surroundings
 from trigger.state import StateFolder
-from trigger.watch.listening import Ears, shot_words
+from trigger.watch.listening import Ears
 from trigger.watch.watched import Watched
+
+if TYPE_CHECKING:
+    from trigger.config.loading import Config
 
 # A wait whose deadline has passed still looks, once and properly.
 LAST_LOOK_S = 60.0
@@ -51,35 +56,57 @@ def resume(
     state = StateFolder.choose(config.state_dir)
     fire, seq = _find(state, host_name, run_id)
     known = known_of(state, config, host)
-    end = clock.time() + deadline_s if deadline_s else max(fire.deadline_at, clock.time() + LAST_LOOK_S)
     around = Surroundings(state, clock, answers_of(host), config.dump_stores, notify=config.notify)
+    end = clock.time() + deadline_s if deadline_s else max(fire.deadline_at, clock.time() + LAST_LOOK_S)
+    watched = _watched(host, known, fire, end, until, around)
     after = Aftermath(around, host, known)
-    after.goes_on(fire.controller, fire.outcome or "unknown", fire.fired_at)
+    after.goes_on(fire.controller, watched.outcome, fire.fired_at)
     listeners: list[Listener] = [people := People(), *([print_json] if as_json else []), after]
     run = Run(state, host_name, clock, listeners, run_id=fire.run, seq=seq, syslog=config.syslog)
     run.stage = "after"
-    target = dump_target_of(host, known.dump_target)
-    outcome = fire.outcome or "unknown"
+    try:
+        return _listen_and_watch(watched, around, run, people, fire, config).exit_code
+    finally:
+        run.close()
+        after.conclude()
+        people.close()
+
+
+def _watched(host: Host, known: Known, fire: OpenFire, end: float, until: str, around: Surroundings) -> Watched:
+    """Return what is to be watched until `end`, in seconds since the epoch."""
+    return Watched(
+        host,
+        dump_target_of(host, known.dump_target),
+        known,
+        fire.outcome or "unknown",
+        fire.fired_at,
+        end,
+        until,
+        dump_stores=around.dump_stores,
+        shot=_shot(around.state, fire),
+    )
+
+
+def _listen_and_watch(
+    watched: Watched, around: Surroundings, run: Run, people: People, fire: OpenFire, config: Config
+) -> Finished:
+    """Watch to the end, with the lesser witnesses where there are any, and return it."""
+    host = watched.host
     ears: Ears | None = None
     try:
         with Interrupts(run) as interrupts:
-            watched = Watched(host, target, known, outcome, fire.fired_at, end, until, dump_stores=config.dump_stores)
-            watched = watched._replace(shot=_shot(state, fire))
-            if host.controllers and until != "accepted":
-                ears = Ears(make_plan(host, "nmi"), known, around, run)
+            if host.controllers and watched.until != "accepted":
+                ears = Ears(make_plan(host, "nmi"), watched.known, around, run)
                 ears.resume(fire.controller, fire.fired_at)
                 watched = watched._replace(console=ears.console, controller=ears.controller, fence=ears.fence)
             finished = watch(watched, run, interrupts.detach, people)
             run.emit(finished)
             if finished.ends_fire:
-                resume_paused(config, state, fire)
-            return finished.exit_code
+                resume_paused(config, around.state, fire)
+            return finished
     finally:
         if ears is not None:
             ears.close()
-        run.close()
-        after.conclude()
-        people.close()
 
 
 def _shot(state: StateFolder, fire: OpenFire) -> str:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from trigger.clock import Clock, Deadline
-from trigger.driver import Answers, Driver, DriverOptions, EventLogEntry, HasEventLog, Identity, Probe
+from trigger.driver import Answers, Driver, EventLogEntry, HasEventLog, Probe
 from trigger.errors import ConfigError, DriverError, TriggerError
 from trigger.events import Event, Fired, Firing, Guarded, Probed
 from trigger.fire import fire
@@ -219,13 +219,11 @@ class _Attempt:
     def facts(self, opened: Opened) -> Facts:
         """Return everything that the guard judges by."""
         host = self.plan.host
-        recorded = self.known.identities.get(opened.route.controller.name, Identity())
-        written = Identity(uuid=host.identity.uuid, serial=host.identity.serial)
         return Facts(
             host=host.name,
             probe=opened.probe,
             has_record=self.known.present,
-            expected=tuple(identity for identity in (written, recorded) if identity != Identity()),
+            expected=self.known.expected(host, opened.route.controller.name),
             confirmed_by=self.wish.confirmed_by,
             not_ready=self.known.reasons_against(opened.route.ability, opened.route.controller.driver),
             liveness=self._liveness.result(),
@@ -293,13 +291,8 @@ class _Attempt:
                 f"{controller.name}: driver {controller.driver!r} has no {able}. Nothing was sent.",
                 next_step="trigger drivers shows what each can do.",
             )
-        options = DriverOptions(
-            secrets=self.around.answers(controller),
-            known=self.known.routes.get(controller.name, {}),
-            expected=self.known.identities.get(controller.name, Identity()),
-            accept_new="tls-changed" in self.wish.accepted,
-            clock=self.around.clock,
-        )
+        new = "tls-changed" in self.wish.accepted
+        options = self.known.options(controller, self.around.answers(controller), self.around.clock, new=new)
         driver = cls(controller, options)
         return self._by_console(driver) if by_console else driver
 

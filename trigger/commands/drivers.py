@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from trigger.registry import ABILITIES, Registered, contested, load_driver, quirks, registered
+from trigger.registry import ABILITIES, Registered, contested, load_driver, methods_of, quirks, registered
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ def _row(entry: Registered) -> Row:
         found = load_driver(entry.name)
     except ConfigError as error:
         return Row(entry.name, entry.package, error=error.message)
-    able = tuple(name for name, method in ABILITIES.items() if callable(getattr(found, method, None)))
-    return Row(entry.name, entry.package, able)
+    methods = methods_of(found)
+    return Row(entry.name, entry.package, tuple(name for name, method in ABILITIES.items() if method in methods))
 
 
 def _print_quirks(as_json: bool) -> None:

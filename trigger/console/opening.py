@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from trigger.clock import Clock, Deadline
-from trigger.driver import Console, Driver, DriverOptions, HasConsole, Identity
+from trigger.driver import Console, Driver, HasConsole
 from trigger.errors import ConfigError, ConsoleBusy, DriverError, GuardRefused, TriggerError
 from trigger.identity import Match, compare_identities
 from trigger.plan import LOGIN_DEADLINE_S, Plan
@@ -60,12 +60,7 @@ class Opener:
             self._opened.pop().close()
 
     def _open_one(self, controller: Controller, steal: bool, check_identity: bool) -> Console:
-        options = DriverOptions(
-            secrets=self._answers(controller),
-            known=self._known.routes.get(controller.name, {}),
-            expected=self._known.identities.get(controller.name, Identity()),
-            clock=self._clock,
-        )
+        options = self._known.options(controller, self._answers(controller), self._clock)
         driver = load_driver(controller.driver)(controller, options)
         if not isinstance(driver, HasConsole):
             raise ConfigError(
@@ -86,12 +81,10 @@ class Opener:
 def refuse_another_machine(plan: Plan, known: Known, driver: Driver, deadline: Deadline) -> None:
     """Raise GuardRefused (rule `identity-mismatch`) when the controller is proved to be another machine's."""
     host = plan.host
-    written = Identity(uuid=host.identity.uuid, serial=host.identity.serial)
-    recorded = known.identities.get(driver.controller.name, Identity())
     found = driver.probe(deadline).identity
-    for expected in (written, recorded):
+    for expected in known.expected(host, driver.controller.name):
         match, why = compare_identities(expected, found)
-        if expected != Identity() and match is Match.DIFFERENT:
+        if match is Match.DIFFERENT:
             raise GuardRefused(
                 f"The controller is not the one of {host.name}: {harmless(why)}. Nothing was sent.",
                 rule="identity-mismatch",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from trigger.driver import Identity
 from trigger.host import Host
-from trigger.identity import Match, compare_identities, compare_uuids, has_own_identity
+from trigger.identity import Match, compare_identities, compare_uuids, has_own_identity, written_identity
 from trigger.preflight.check import Check, Finding, Judgement, Route, Stage, Verdict, fail, good, unknown, warn
 from trigger.preflight.facts import Facts
 from trigger.record import Record
@@ -104,8 +104,7 @@ def judge_identity(
     `before` is the controller at the last preflight, if the host was the same then: an identity is only ever
     recorded when it matched or was accepted (`accept`, --accept-identity).
     """
-    written = Identity(uuid=host.identity.uuid, serial=host.identity.serial)
-    by_owner, owners_why = compare_identities(written, claim.identity)
+    by_owner, owners_why = compare_identities(written_identity(host), claim.identity)
     if by_owner is Match.DIFFERENT:
         return fail(f"WRONG MACHINE: {owners_why} (by the configuration)", *_wrong(host))
     match, why = evidence(claim, facts, shared) if facts is not None else (Match.CANNOT_TELL, "")

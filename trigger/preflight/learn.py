@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import TypeVar
 
 from trigger.host import Host
 from trigger.preflight import target as dump_target
@@ -22,6 +23,8 @@ from trigger.preflight.rehearse import rehearsed
 from trigger.preflight.verdict import READY_ROUTES, Matrix, is_ready, reasons, route_passes, worst
 from trigger.record import ConsoleProof, DumpTarget, Listed, Record, Rehearsed, config_hash
 from trigger.text import harmless
+
+T = TypeVar("T")
 
 MAX_BASELINE = 500
 _X86_64_TEXT = 0xFFFFFFFF81000000  # where _text is linked (CONFIG_PHYSICAL_START 0x1000000); KASLR moves it
@@ -56,19 +59,10 @@ def make_record(
         route_reasons={route.value: _harmless(reasons(findings, table, route)) for route in ALL_ROUTES},
         route_verdicts={route.value: worst(table[route].values()).value for route in ALL_ROUTES},
         verdicts={finding_key(finding): finding.verdict.value for finding in findings},
-        routes={
-            **_still_there(kept.routes, host),
-            **{name: probe.learned for name, probe in answered.items()},
-        },
-        controllers={
-            **{name: who for name, who in kept.controllers.items() if name in _names(host)},
-            **{name: probe.identity for name, probe in answered.items()},
-        },
+        routes=_still_there(kept.routes, host) | {name: probe.learned for name, probe in answered.items()},
+        controllers=_still_there(kept.controllers, host) | {name: probe.identity for name, probe in answered.items()},
         rejected_logins=_rejected(asked, host, kept),
-        rehearsals={
-            **{name: made for name, made in kept.rehearsals.items() if name in _names(host)},
-            **_rehearsals(asked, facts, now),
-        },
+        rehearsals=_still_there(kept.rehearsals, host) | _rehearsals(asked, facts, now),
     )
     return record if facts is None else _with_host(record, facts, asked, now, dump_stores)
 
@@ -189,8 +183,10 @@ def _harmless(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(harmless(text) for text in texts)
 
 
-def _still_there(routes: Mapping[str, Mapping[str, object]], host: Host) -> dict[str, Mapping[str, object]]:
-    return {name: learned for name, learned in routes.items() if name in _names(host)}
+def _still_there(known: Mapping[str, T], host: Host) -> dict[str, T]:
+    """Return what is known of the controllers that are still configured."""
+    names = _names(host)
+    return {name: value for name, value in known.items() if name in names}
 
 
 def _names(host: Host) -> set[str]:
@@ -203,7 +199,7 @@ def _rehearsals(asked: Sequence[Asked], facts: Facts | None, now: float) -> dict
 
 
 def _rejected(asked: Sequence[Asked], host: Host, old: Record) -> dict[str, str]:
-    rejected = {name: mark for name, mark in old.rejected_logins.items() if name in _names(host)}
+    rejected = _still_there(old.rejected_logins, host)
     for answer in asked:
         if answer.probe is not None:
             rejected.pop(answer.controller.name, None)

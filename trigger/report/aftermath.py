@@ -112,9 +112,10 @@ class Aftermath:
     def _conclude(self, over: Callable[[], bool]) -> None:
         if self._notifier is not None:
             self._notifier.finish()
-        self._keep_log_before()
-        keepers = (self._keep_record, self._keep_look, self._keep_last_words, self._keep_event_log)
-        threads = [] if self._brief else [_started(keep) for keep in keepers]
+        keepers = [self._keep_log_before] if self._log else []
+        if not self._brief:
+            keepers += [self._keep_record, self._keep_look, self._keep_last_words, self._keep_event_log]
+        threads = [_started(keep) for keep in keepers]
         notifier, notify_until = self._notifier, time.monotonic() + NOTIFY_S
         _wait(lambda: not any(thread.is_alive() for thread in threads), over)
         if notifier is not None:
@@ -158,11 +159,10 @@ class Aftermath:
             self._files().write_json(PREFLIGHT, as_plain(record))
 
     def _keep_log_before(self) -> None:
-        if self._log:
-            from trigger.controller_log import as_plain
-            from trigger.run_files import LOG_BEFORE
+        from trigger.controller_log import as_plain
+        from trigger.run_files import LOG_BEFORE
 
-            self._files().write_json(LOG_BEFORE, {"v": 1, "host": self._host.name, **as_plain(self._log)})
+        self._files().write_json(LOG_BEFORE, {"v": 1, "host": self._host.name, **as_plain(self._log)})
 
     def _keep_event_log(self) -> None:
         from trigger.controller_log import read_log

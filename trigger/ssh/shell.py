@@ -208,6 +208,18 @@ def _on_the_loop(make: Callable[[], Coroutine[Any, Any, T]], deadline: Deadline)
     return result
 
 
+def _untrusted(peer: ShellPeer, where: str, key: str) -> Untrusted:
+    change = f"has changed (it was {peer.host_key})" if peer.host_key else "is not known"
+    return Untrusted(
+        f"{where}: the host key {change}. It is {key}. Nobody logged in and nothing was sent.",
+        fingerprint=key,
+        next_step=(
+            "Compare it with the controller's own page. If it is right: `options: {host_key: ...}` in the"
+            " configuration, or preflight --trust-new; while firing, --override tls-changed."
+        ),
+    )
+
+
 def _explain_shell(peer: ShellPeer, error: BaseException, seen: list[str]) -> DriverError | ConfigError:
     """Return what went wrong at a controller's SSH service, as a sentence that names it and says what to do."""
     import asyncssh
@@ -218,16 +230,7 @@ def _explain_shell(peer: ShellPeer, error: BaseException, seen: list[str]) -> Dr
     if isinstance(error, (DriverError, ConfigError)):
         return error
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        key = seen[-1] if seen else "none"
-        change = f"has changed (it was {peer.host_key})" if peer.host_key else "is not known"
-        return Untrusted(
-            f"{where}: the host key {change}. It is {key}. Nobody logged in and nothing was sent.",
-            fingerprint=key,
-            next_step=(
-                "Compare it with the controller's own page. If it is right: `options: {host_key: ...}` in the"
-                " configuration, or preflight --trust-new; while firing, --override tls-changed."
-            ),
-        )
+        return _untrusted(peer, where, seen[-1] if seen else "none")
     if isinstance(error, asyncssh.PermissionDenied):
         return LoginFailed(
             f"{where} rejects the login of {peer.user!r}. Nothing was sent, and this password is not tried again.",

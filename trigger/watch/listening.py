@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from trigger.console.opening import Opener
 from trigger.console.recording import Recording
-from trigger.driver import Driver, DriverOptions, Identity
+from trigger.driver import Driver, DriverOptions
 from trigger.errors import ConfigError, GuardRefused
 from trigger.events import Guarded
 from trigger.host import Controller, Host
-from trigger.plan import Plan, Route
-from trigger.registry import load_driver
+from trigger.plan import Plan, Route, shot_words
+from trigger.registry import abilities_of, load_driver
 from trigger.secrets import ControllerSecrets
 from trigger.watch.console import ConsoleWatch
 from trigger.watch.controller import ControllerWatch
@@ -104,12 +104,7 @@ class Ears:
         raise GuardRefused(f"{message} Nothing was sent.", rule="dump-in-progress", next_step=next_step)
 
     def _witness(self, controller: Controller, fired_at: float) -> ControllerWatch:
-        options = DriverOptions(
-            secrets=self._answers(controller),
-            known=self._known.routes.get(controller.name, {}),
-            expected=self._known.identities.get(controller.name, Identity()),
-            clock=self._run.clock,
-        )
+        options = self._known.options(controller, self._answers(controller), self._run.clock)
         make = partial(_make_driver, controller, options)
         return ControllerWatch(make, controller.name, fired_at, self._run.clock)
 
@@ -128,7 +123,8 @@ class Ears:
         routes = {route.controller.name for route in self._plan.routes}
         ranked: list[tuple[bool, bool, int, Controller]] = []
         for controller in self._plan.host.controllers:
-            alone = _is_console_only(controller)
+            able = abilities_of(controller.driver)
+            alone = "open_console" in able and "send_nmi" not in able
             if controller.driver not in _NO_WITNESSES and (alone or controller.name in routes):
                 ranked.append((controller.name != proved, not alone, len(ranked), controller))
         if not ranked:
@@ -144,15 +140,6 @@ class Ears:
         return ControllerSecrets(self._plan.host, controller)
 
 
-def _is_console_only(controller: Controller) -> bool:
-    """Return whether a controller's driver can open a console and can send no NMI; False when it cannot be loaded."""
-    try:
-        cls = load_driver(controller.driver)
-    except ConfigError:
-        return False
-    return callable(getattr(cls, "open_console", None)) and not callable(getattr(cls, "send_nmi", None))
-
-
 def _make_driver(controller: Controller, options: DriverOptions) -> Driver:
     return load_driver(controller.driver)(controller, options)
 
@@ -166,8 +153,3 @@ def _fence_of(host: Host) -> FenceKdumpListener | None:
     listener = FenceKdumpListener(host.fence_kdump, (host.ssh.host if host.ssh is not None else host.name,))
     listener.start()
     return listener
-
-
-def shot_words(ability: str) -> str:
-    """Return what is sent, for a sentence."""
-    return "SysRq c" if ability == "send_sysrq_crash" else "NMI"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,6 @@ pytestmark = pytest.mark.lab
 HOST = "evidence42"
 KNOBS = ("unknown_nmi_panic", "panic_on_io_nmi", "panic_on_unrecovered_nmi")
 Events = list[dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    packages.install(print)
-    with Lab.start(tmp_path_factory.mktemp("lab") / HOST, name=HOST, report=print) as lab:
-        yield lab
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab import packages
 from tests.lab.chain import Lab
 
 pytestmark = pytest.mark.lab
 HOST = "itself42"
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    packages.install(print)
-    with Lab.start(tmp_path_factory.mktemp("lab") / HOST, name=HOST, report=print) as lab:
-        yield lab
 
 
 def test_bmc_and_guest_tell_the_same_identity(lab: Lab) -> None:

@@ -6,24 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab import packages
 from tests.lab.chain import Lab
 
 pytestmark = pytest.mark.lab
 HOST = "nmi42"
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    packages.install(print)
-    with Lab.start(tmp_path_factory.mktemp("lab") / HOST, name=HOST, report=print) as lab:
-        yield lab
 
 
 class Program:
@@ -48,8 +39,8 @@ class Program:
 
 
 @pytest.fixture(scope="module")
-def program(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Program:
-    return Program(lab, tmp_path_factory.mktemp("home"))
+def program(lab: Lab, home: Path) -> Program:
+    return Program(lab, home)
 
 
 def test_a_hung_kernel_dumps(lab: Lab, program: Program) -> None:

@@ -6,7 +6,7 @@ The controller's NMI is QEMU's `inject-nmi`; from there on nothing is simulated.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from tests.drivers.simulators.certificates import certificate
 from tests.drivers.simulators.cli_server import DRAC_RACADM, CliServer, host_key
 from tests.drivers.simulators.redfish_server import PASSWORD, USER, RedfishServer
 from tests.drivers.simulators.redfish_trees import ilo5, machine
-from tests.lab import packages
 from tests.lab.chain import Lab
 from tests.lab.test_nmi import Program
 from trigger.conformance import ITS_IDENTITY
@@ -26,13 +25,6 @@ pytestmark = pytest.mark.lab
 HOST = "server42"
 
 Front = RedfishServer | CliServer
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    packages.install(print)
-    with Lab.start(tmp_path_factory.mktemp("lab") / HOST, name=HOST, report=print) as lab:
-        yield lab
 
 
 def redfish(lab: Lab) -> tuple[Front, dict[str, Any]]:

@@ -5,30 +5,16 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.drivers.terminal_session import TerminalSession
-from tests.lab import packages
 from tests.lab.chain import Lab
 from tests.lab.test_nmi import Program
 
 pytestmark = pytest.mark.lab
 HOST = "sysrq42"
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    packages.install(print)
-    with Lab.start(tmp_path_factory.mktemp("lab") / HOST, name=HOST, report=print) as lab:
-        yield lab
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")

@@ -11,23 +11,16 @@ import pytest
 
 from tests.drivers.conserver_server import conserver
 from tests.drivers.rfc2217_bridge import Rfc2217Bridge
-from tests.lab import packages
 from tests.lab.chain import Lab
 from tests.lab.counting_line import CountingLine
 from tests.lab.test_nmi import Program
 
 pytestmark = pytest.mark.lab
 HOST = "sysrqways42"
+OVER_SOL = False
 # Nothing of a console says whose it is; a host that runs is alive.
 BLIND = ("--override", "identity-unproved")
 ALIVE = ("--override", "alive")
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    packages.install(print)
-    with Lab.start(tmp_path_factory.mktemp("lab") / HOST, name=HOST, sol=False, report=print) as lab:
-        yield lab
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import functools
 import secrets
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import asyncssh
 
+from tests.drivers.simulators.ssh_server import SshServer
 from trigger.conformance import ITS_IDENTITY, OTHER_IDENTITY
 
 USER = "crash"
@@ -84,7 +84,7 @@ def _made(name: str) -> asyncssh.SSHKey:
     return asyncssh.generate_private_key("ssh-ed25519", name)
 
 
-class CliServer:
+class CliServer(SshServer):
     """One simulated controller that is reached over SSH."""
 
     def __init__(
@@ -102,12 +102,8 @@ class CliServer:
         self.connections = 0
         self._delivered = 0
         self._algorithms = algorithms
-        self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._acceptor = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
-        self.port: int = self._acceptor.get_port()
+        self.begin()
         self._closed = False
 
     def deliveries(self) -> int:
@@ -123,10 +119,7 @@ class CliServer:
         if self._closed:
             return
         self._closed = True
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
+        self.end()
 
     async def _listen(self) -> Any:
         shown = "other" if self.fault in ("wrong-certificate", "changed-certificate") else "bmc"
@@ -135,14 +128,8 @@ class CliServer:
             server_factory=lambda: _Login(self), process_factory=self._serve, **self._algorithms,
         )  # fmt: skip
 
-    async def _end(self) -> None:
+    def _let_go(self) -> None:
         self._stop.set()
-        self._acceptor.close()
-        await self._acceptor.wait_closed()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await asyncio.wait_for(task, 1)
 
     async def _serve(self, process: Any) -> None:
         with contextlib.suppress(asyncssh.Error, OSError, asyncssh.TerminalSizeChanged):

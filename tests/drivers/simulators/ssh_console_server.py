@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +15,7 @@ from typing import Any, Self
 import asyncssh
 
 from tests.drivers.simulators.cli_server import PASSWORD, USER, host_key
+from tests.drivers.simulators.ssh_server import SshServer
 
 IAC, BREAK = 255, 243
 
@@ -61,7 +61,7 @@ FAMILIES = {
 }  # fmt: skip
 
 
-class SshConsoleServer:
+class SshConsoleServer(SshServer):
     """One BMC of `kind` whose console leads to the telnet port `behind`, e.g. a SerialPort or QEMU."""
 
     def __init__(self, kind: str, behind: int, *, hangs_up_saying: str = "") -> None:
@@ -70,11 +70,7 @@ class SshConsoleServer:
         self.breaks = 0
         self.lines: list[str] = []
         self.left = 0  # sessions that ended as they should
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._acceptor = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
-        self.port: int = self._acceptor.get_port()
+        self.begin()
 
     def __enter__(self) -> Self:
         return self
@@ -82,24 +78,13 @@ class SshConsoleServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
+        self.end()
 
     async def _listen(self) -> Any:
         return await asyncssh.listen(
             "127.0.0.1", 0, server_host_keys=[host_key()], server_factory=_Login,
             process_factory=self._serve, encoding=None,
         )  # fmt: skip
-
-    async def _end(self) -> None:
-        self._acceptor.close()
-        await self._acceptor.wait_closed()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await asyncio.wait_for(task, 1)
 
     async def _serve(self, process: Any) -> None:
         with contextlib.suppress(asyncssh.Error, OSError, asyncssh.TerminalSizeChanged, asyncio.CancelledError):

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import asyncssh
 
+from tests.drivers.simulators.ssh_server import SshServer
 from trigger.host import Ssh
 
 SERIAL, UUID = "F45P1G3", "4c4c4544-0046-3510-8034-b4c04f503147"
@@ -24,10 +25,12 @@ ANSWERS = {
 }
 
 
-class SysrqHost:
+class SysrqHost(SshServer):
     """`fault`: "" crashes at c (the connection is cut), goes-on survives it, deaf never answers again, user may not
     write, unwritable fails to, no-shell ends at once. `pressed` is what the kernel got.
     """
+
+    patience_s = 30.0
 
     def __init__(self, folder: Path, fault: str = "", shell: str = "sh") -> None:
         self.folder, self.fault, self.shell = folder, fault, shell
@@ -46,13 +49,9 @@ class SysrqHost:
         self.key.chmod(0o600)
         self._authorized = client.export_public_key().decode()
         self._connections: set[Any] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
         self._kernel = threading.Thread(target=self._take_keys, daemon=True)
         self._kernel.start()
-        self._acceptor = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
-        self.port: int = self._acceptor.get_port()
+        self.begin()
         public = self._host_key.export_public_key().decode()
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {public}\n")
 
@@ -76,10 +75,7 @@ class SysrqHost:
         with self._pipe.open("w") as pipe:
             pipe.write("end\n")
         self._kernel.join(60)
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(60)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(60)
-        self._loop.close()
+        self.end()
 
     async def _listen(self) -> Any:
         return await asyncssh.listen(
@@ -87,16 +83,9 @@ class SysrqHost:
             authorized_client_keys=asyncssh.import_authorized_keys(self._authorized),
         )  # fmt: skip
 
-    async def _end(self) -> None:
-        self._acceptor.close()
-        await self._acceptor.wait_closed()
+    def _let_go(self) -> None:
         for connection in tuple(self._connections):
             connection.abort()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await asyncio.wait_for(task, 30)
-        await self._loop.shutdown_default_executor()
 
     async def _serve(self, process: Any) -> None:
         self.logins += 1

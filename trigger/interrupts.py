@@ -14,6 +14,10 @@ from typing import Self
 from trigger.run import Run
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# A stop ends a command that has sent nothing within a second (a driver's `close` is bounded to that): one that has
+# not was dropped by Python, which does so with what a handler raises while a weak reference's callback runs, as in
+# the middle of an import. It is raised again.
+_AGAIN_S = 1.5
 
 
 class Interrupts:
@@ -30,19 +34,19 @@ class Interrupts:
             for number in _SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays nohup
                     self._previous.append((number, signal.signal(number, self._handle)))
+            self._previous.append((signal.SIGALRM, signal.signal(signal.SIGALRM, self._again)))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._came:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in self._previous:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned before
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt when a signal came before the shot and got lost.
-
-        Python drops what a handler raises while a weak reference's callback runs, as in the middle of an import.
-        """
+        """Raise KeyboardInterrupt when a signal came before the shot and got lost: the last moment to heed it."""
         if self._came:
             raise KeyboardInterrupt
 
@@ -52,6 +56,11 @@ class Interrupts:
             self.detach.set()
         else:
             self._came = True
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S, _AGAIN_S)
         # A second one while the answer is awaited must not interrupt the bookkeeping of the first.
         if stage != "after" and not (again and stage == "sending"):
+            raise KeyboardInterrupt
+
+    def _again(self, number: int, frame: FrameType | None) -> None:
+        if self._run.stage == "before":
             raise KeyboardInterrupt

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,19 +20,45 @@ class Thing:
     pass
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_signal_that_an_import_swallowed_still_stops_the_shot(tmp_path: Path) -> None:
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
     folder = tmp_path / "state"
     folder.mkdir(mode=0o700)
     run = Run(StateFolder.choose(str(folder)), "server42", SystemClock(), [])
-    try:
-        with Interrupts(run) as interrupts:
+    yield run
+    run.close()
+
+
+def drop_a_signal() -> None:
+    """Have a signal come while a callback runs: the handler raises, and Python drops it."""
+    thing = Thing()
+    watched = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+    del thing
+    assert watched() is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_an_import_swallowed_still_stops_the_shot(run: Run) -> None:
+    with Interrupts(run) as interrupts:
+        interrupts.check()
+        drop_a_signal()
+        with pytest.raises(KeyboardInterrupt):
             interrupts.check()
-            thing = Thing()
-            watched = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
-            del thing  # the callback runs, the handler raises, and Python drops it
-            assert watched() is None
-            with pytest.raises(KeyboardInterrupt):
-                interrupts.check()
-    finally:
-        run.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_and_it_need_not_wait_for_the_shot(run: Run) -> None:
+    """A login that takes ten seconds is stopped in between, and nothing goes off when all is over."""
+    with Interrupts(run):
+        drop_a_signal()
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(60)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_never_once_something_may_have_been_sent(run: Run) -> None:
+    with Interrupts(run):
+        drop_a_signal()
+        run.stage = "sending"
+        signal.raise_signal(signal.SIGALRM)

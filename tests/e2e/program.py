@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -69,6 +72,28 @@ class Bench:
         """Run `trigger` to its end."""
         process = self.start(*arguments)
         return finish(process)
+
+    def asked(self, *arguments: str, question: str = "Type its name", answer: str) -> tuple[int, str]:
+        """Run `trigger` on a terminal, answer its question, and return the exit code and all that was shown."""
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(self.folder)
+            os.execve(sys.executable, [sys.executable, *self.program, *arguments], self.environment())
+        killer = threading.Timer(LIMIT_S, os.kill, (pid, signal.SIGKILL))
+        killer.start()
+        seen = b""
+        try:
+            while question.encode() not in seen:
+                seen += os.read(terminal, 4096)
+            os.write(terminal, answer.encode())
+            while more := os.read(terminal, 4096):
+                seen += more
+        except OSError:
+            pass  # the terminal closes with the program
+        finally:
+            killer.cancel()
+            os.close(terminal)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen.decode()
 
     def nmi(self, *arguments: str) -> Result:
         """Run `trigger nmi HOST --json`, confirmed, without the rule that nobody has a record yet."""

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -97,21 +94,7 @@ def test_the_panic_on_the_console_is_marked_in_the_report_and_hostile_text_is_te
 
 def typed(b: Bench, *options: str) -> int:
     """Run `trigger nmi HOST` on a terminal, type the host's name, and return the exit code."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(sys.executable, [sys.executable, "-m", "trigger", "nmi", b.host, *options], b.environment())
-    seen = b""
-    try:
-        while b"Type its name" not in seen:
-            seen += os.read(terminal, 4096)
-        os.write(terminal, f"{b.host}\n".encode())
-        while True:
-            seen += os.read(terminal, 4096)
-    except OSError:
-        pass  # the terminal closes with the program
-    finally:
-        os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return b.asked("nmi", b.host, *options, answer=f"{b.host}\n")[0]
 
 
 def test_the_controllers_log_is_read_after_the_end_on_its_own_clock(bench: Benches) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import queue
 import random
 import secrets
 import shutil
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -99,30 +97,17 @@ def test_a_rung_that_cannot_be_fired_leaves_the_end_of_the_one_before(bench: Ben
     assert result.event("Finished")["sent"] == "yes"
 
 
-def at_the_prompt(b: Bench, answer: bytes, limit: str = "3s") -> tuple[int, str]:
+def at_the_prompt(b: Bench, answer: str, limit: str = "3s") -> tuple[int, str]:
     """Run `trigger crash` on a terminal, answer its second question, and return the exit code and what was said."""
     b.hurry()
+    b.extra["TERM"] = "dumb"
     words = ("crash", b.host, *b.confirmed(), "--override", "alive", "--deadline", limit)
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(sys.executable, [sys.executable, *b.program, *words], {**b.environment(), "TERM": "dumb"})
-    seen = b""
-    try:
-        while b"type its name to fire" not in seen:
-            seen += os.read(terminal, 4096)
-        os.write(terminal, answer.replace(b"HOST", b.host.encode()))
-        while more := os.read(terminal, 4096):
-            seen += more
-    except OSError:
-        pass  # the terminal closes with the program
-    finally:
-        os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen.decode()
+    return b.asked(*words, question="type its name to fire", answer=answer.replace("HOST", b.host))
 
 
 def test_a_person_may_say_so_with_the_evidence_in_view(bench: Benches) -> None:
     b = two_ways(bench(ignore_first=1, host="hung"))
-    code, said = at_the_prompt(b, b"HOST\n")
+    code, said = at_the_prompt(b, "HOST\n")
     assert "Seen since the last shot" in said
     assert "a working kdump without a console" in " ".join(said.split())
     assert [line["controller"] for line in b.journal() if line["event"] == "Firing"] == ["first", "second"]
@@ -130,8 +115,8 @@ def test_a_person_may_say_so_with_the_evidence_in_view(bench: Benches) -> None:
     assert code in (0, 10), said  # its dump may be younger than the hurried deadline
 
 
-@pytest.mark.parametrize("answer", [b"no\n", b"\n", b"\x03"], ids=["no", "nothing", "Ctrl-C"])
-def test_anything_else_stops_and_the_fire_stays_open(bench: Benches, answer: bytes) -> None:
+@pytest.mark.parametrize("answer", ["no\n", "\n", "\x03"], ids=["no", "nothing", "Ctrl-C"])
+def test_anything_else_stops_and_the_fire_stays_open(bench: Benches, answer: str) -> None:
     b = two_ways(bench(ignore_first=1, host="hung"))
     code, said = at_the_prompt(b, answer, "2s")
     assert code in (7, 10), said
@@ -140,7 +125,7 @@ def test_anything_else_stops_and_the_fire_stays_open(bench: Benches, answer: byt
 
 def test_nobody_is_asked_about_a_host_that_dumps(bench: Benches) -> None:
     b = two_ways(bench(dump_seconds=30.0, crash_seconds=0.1))
-    code, said = at_the_prompt(b, b"HOST\n", "5s")
+    code, said = at_the_prompt(b, "HOST\n", "5s")
     assert code == 10, said
     assert "type its name to fire" not in said
     assert b.machine.requests()["nmi"] == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -252,24 +251,9 @@ def test_another_word_on_the_terminal_stops(bench: Benches) -> None:
 
 def typed(b: Bench, answer: str) -> int:
     """Run `trigger nmi server42` on a terminal, answer its question, and return the exit code."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(b.folder)
-
-        os.execve(sys.executable, [sys.executable, "-m", "trigger", "nmi", b.host], b.environment())
-    seen = b""
-    try:
-        while b"Type its name" not in seen:
-            seen += os.read(terminal, 4096)
-        os.write(terminal, answer.encode())
-        while True:
-            seen += os.read(terminal, 4096)
-    except OSError:
-        pass  # the terminal closes with the program
-    finally:
-        os.close(terminal)
-    assert b"no-record" in seen
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code, seen = b.asked("nmi", b.host, answer=answer)
+    assert "no-record" in seen
+    return code
 
 
 def test_closed_output_never_disturbs_the_run(bench: Benches) -> None:

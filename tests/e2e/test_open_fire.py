@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -82,20 +80,6 @@ def test_old_dumps_at_the_target_refuse_nothing_and_cost_no_time(bench: Benches)
 
 def test_the_event_log_is_shown_before_the_question(bench: Benches) -> None:
     b = bench()
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(sys.executable, [sys.executable, "-m", "trigger", "nmi", b.host], b.environment())
-    seen = b""
-    try:
-        while b"Type its name" not in seen:
-            seen += os.read(terminal, 4096)
-        os.write(terminal, b"no\n")
-        while more := os.read(terminal, 4096):
-            seen += more
-    except OSError:
-        pass  # the terminal closes with the program
-    finally:
-        os.close(terminal)
-        os.waitpid(pid, 0)
-    assert seen.index(b"event log") < seen.index(b"Type its name")
+    _, seen = b.asked("nmi", b.host, answer="no\n")
+    assert seen.index("event log") < seen.index("Type its name")
     assert b.machine.delivered() == 0

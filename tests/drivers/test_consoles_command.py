@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.drivers.serial_port import SerialPort
+from tests.drivers.telnet_host import TelnetHost
 
 
 @pytest.fixture
@@ -21,26 +21,16 @@ def port() -> Iterator[SerialPort]:
         yield port
 
 
-class Program:
+class Program(TelnetHost):
     """`trigger` with one host whose only controller is the telnet port, and a state folder of its own."""
 
     def __init__(self, folder: Path, port: SerialPort) -> None:
-        # Locks are the machine's: a name of its own keeps runs side by side apart.
-        self.folder, self.host = folder, f"console{port.port}"
-        config = folder / "config.yaml"
-        controller = {"driver": "telnet", "address": "127.0.0.1", "port": port.port}
-        config.write_text(f"hosts:\n  {self.host}:\n    controllers: [{json.dumps(controller)}]\n")
-        self._environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "XDG_STATE_HOME": str(folder / "state"),
-            "TRIGGER_CONFIG": str(config),
-        }
+        super().__init__(folder, port, "console")
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         done = subprocess.run(
             [sys.executable, "-m", "trigger", "sysrq", *(word.replace("HOST", self.host) for word in arguments)],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=self._environment,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=self.environment,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 from tests.drivers.serial_port import HELP, SerialPort
 from tests.drivers.simulators.cli_server import PASSWORD, USER, host_key
 from tests.drivers.simulators.ssh_console_server import SshConsoleServer
+from tests.drivers.telnet_host import TelnetHost
 from tests.drivers.terminal_session import LIMIT_S, TerminalSession
 from trigger.console.escapes import Escapes, Meant, Typed
 
@@ -28,20 +28,11 @@ def port() -> Iterator[SerialPort]:
         yield port
 
 
-class Program:
+class Program(TelnetHost):
     """`trigger console` with one host whose only controller is the telnet port, and a state folder of its own."""
 
     def __init__(self, folder: Path, port: SerialPort) -> None:
-        self.folder, self.host = folder, f"desk{port.port}"
-        config = folder / "config.yaml"
-        controller = {"driver": "telnet", "address": "127.0.0.1", "port": port.port}
-        config.write_text(f"hosts:\n  {self.host}:\n    controllers: [{json.dumps(controller)}]\n")
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "XDG_STATE_HOME": str(folder / "state"),
-            "TRIGGER_CONFIG": str(config),
-        }
+        super().__init__(folder, port, "desk")
 
     def open(self, *options: str) -> TerminalSession:
         command = [sys.executable, "-m", "trigger", "console", self.host, *options]

@@ -96,7 +96,7 @@ def test_a_host_without_a_console_dumps_all_the_same(tmp_path: Path) -> None:
     packages.install(print)
     with Lab.start(tmp_path / "silent42", name="silent42", sol=False, report=print) as lab:
         program = Program(lab, tmp_path)
-        # The record compares the clocks: the guest's lags on a busy machine, and its dump would look older than the shot.
+        # The record compares the clocks: the guest's lags on a busy machine, and its dump would look too old.
         code, _, said = program.run("preflight", "silent42")
         assert code == 0, said
         lab.hang()

@@ -7,6 +7,7 @@ unknown). After it they only stop the watching: the shot cannot be taken back, a
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Self
@@ -14,9 +15,8 @@ from typing import Self
 from trigger.run import Run
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# A stop ends a command that has sent nothing within a second (a driver's `close` is bounded to that): one that has
-# not was dropped by Python, which does so with what a handler raises while a weak reference's callback runs, as in
-# the middle of an import. It is raised again.
+# Python drops what a handler raises while a weak reference's callback runs, as in the middle of an import. A stop
+# before the shot that is not on its way out after so long was dropped, and is raised again.
 _AGAIN_S = 1.5
 
 
@@ -62,5 +62,12 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _again(self, number: int, frame: FrameType | None) -> None:
-        if self._run.stage == "before":
+        if self._run.stage == "before" and not _is_on_its_way_out(sys.exc_info()[1]):
             raise KeyboardInterrupt
+
+
+def _is_on_its_way_out(handled: BaseException | None) -> bool:
+    """Return whether what is being handled comes of a stop: releasing what was held takes its time."""
+    while handled is not None and not isinstance(handled, KeyboardInterrupt):
+        handled = handled.__context__
+    return handled is not None

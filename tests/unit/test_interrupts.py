@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trigger.clock import SystemClock
-from trigger.interrupts import Interrupts
+from trigger.interrupts import _AGAIN_S, Interrupts
 from trigger.run import Run
 from trigger.state import StateFolder
 
@@ -62,3 +62,19 @@ def test_never_once_something_may_have_been_sent(run: Run) -> None:
         drop_a_signal()
         run.stage = "sending"
         signal.raise_signal(signal.SIGALRM)
+
+
+def test_one_that_arrived_does_not_cut_short_what_is_released(run: Run) -> None:
+    """A policy's command that resumes auto-repair may take its time, and has errors of its own."""
+    released = False
+    with pytest.raises(KeyboardInterrupt), Interrupts(run):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            try:
+                raise OSError
+            except OSError:
+                time.sleep(_AGAIN_S + 0.3)
+            time.sleep(_AGAIN_S + 0.3)
+            released = True
+    assert released

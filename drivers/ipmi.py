@@ -6,7 +6,6 @@ other controllers do not pay for it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -145,7 +144,7 @@ class IpmiDriver(Driver):
         session = self._logged_in(end)
         found, users = read_settings(lambda netfn, command, data: session.ask(netfn, command, data, end))
         addresses = resolve(self.controller.address, self.controller.port or PORT, end)
-        return replace(found, exposures=(*ask_outside(addresses, end), *accounts(users, self.controller.user)))
+        return found._replace(exposures=(*ask_outside(addresses, end), *accounts(users, self.controller.user)))
 
     @property
     def _label(self) -> str:

@@ -90,8 +90,7 @@ class Exposure(NamedTuple):
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """How a controller is set up, as far as it says; None and "" mean "does not say".
 
     `time` is the controller's clock in seconds since the epoch, `sol_baud` the serial-over-LAN speed in baud,

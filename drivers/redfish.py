@@ -8,7 +8,6 @@ controller shares proves who answers, two otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from drivers.redfish_body import known_text, local_path
@@ -239,7 +238,7 @@ class RedfishDriver(Driver):
             return "", (f"the manager could not be read: {error.message}",)
 
     def _identity(self, system: System, firmware: str) -> Identity:
-        return replace(system.identity, firmware=firmware, fingerprint=self.session.connection.fingerprint)
+        return system.identity._replace(firmware=firmware, fingerprint=self.session.connection.fingerprint)
 
     def _learned(self, system: System, reset: Reset, alone: bool) -> dict[str, object]:
         identity = system.identity

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -31,8 +30,7 @@ class Power(enum.Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who a machine says it is. Empty strings mean "does not say"; nothing is normalised here.
 
     `uuid` is as the controller prints it (trigger/identity.py compares both byte orders), `serial` is the
@@ -48,8 +46,7 @@ class Identity:
     fingerprint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """What a controller said before the fire, on the connection that will fire.
 
     `nmi_allowed` is None when this controller does not say. `learned` is what the record should keep so that
@@ -57,11 +54,11 @@ class Probe:
     `warnings` are sentences for people.
     """
 
-    identity: Identity = field(default_factory=Identity)
+    identity: Identity = Identity()
     power: Power = Power.UNKNOWN
     nmi_allowed: bool | None = None
     not_ready: str = ""
-    learned: Mapping[str, object] = field(default_factory=dict)
+    learned: Mapping[str, object] = MappingProxyType({})
     warnings: tuple[str, ...] = ()
 
 

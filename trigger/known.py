@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -92,4 +91,4 @@ def _merged(record: Record, controller: Identity | None) -> Identity:
     A UUID that another host's record has as well proves nothing, so it is left out.
     """
     who = controller if controller is not None and has_own_identity(controller) else record.identity
-    return replace(who, uuid="") if record.uuid_shared else who
+    return who._replace(uuid="") if record.uuid_shared else who

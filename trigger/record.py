@@ -257,6 +257,8 @@ def _write(folder: int, record: Record, shown: str) -> None:
 def as_plain(record: Record) -> dict[str, object]:
     """Return the record as plain JSON, as its file has it."""
     plain = dataclasses.asdict(record)
+    plain["identity"] = record.identity._asdict()
+    plain["controllers"] = {name: who._asdict() for name, who in record.controllers.items()}
     for key in ("stext", "kerneloffset"):  # as /proc/kallsyms and VMCOREINFO print them
         plain[key] = None if plain[key] is None else f"{plain[key]:x}"
     return plain
@@ -315,7 +317,7 @@ def _record(plain: Mapping[str, object], host: str) -> Record:
 
 
 def _identity(plain: Mapping[str, object]) -> Identity:
-    return Identity(**{part.name: text(plain, part.name) for part in dataclasses.fields(Identity)})
+    return Identity(**{name: text(plain, name) for name in Identity._fields})
 
 
 def _console(plain: Mapping[str, object]) -> ConsoleProof:

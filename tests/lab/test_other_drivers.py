@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,13 @@ Front = RedfishServer | CliServer
 
 
 def redfish(lab: Lab) -> tuple[Front, dict[str, Any]]:
-    who = replace(ITS_IDENTITY, uuid=str(lab.machine.guid))
+    who = ITS_IDENTITY._replace(uuid=str(lab.machine.guid))
     server = RedfishServer(machine(who), on_delivery=lab.machine.inject_nmi)
     return server, {"driver": "redfish", "tls": {"fingerprint": certificate().fingerprint}}
 
 
 def ilo(lab: Lab) -> tuple[Front, dict[str, Any]]:
-    who = replace(ITS_IDENTITY, uuid=str(lab.machine.guid))
+    who = ITS_IDENTITY._replace(uuid=str(lab.machine.guid))
     server = RedfishServer(ilo5(who), on_delivery=lab.machine.inject_nmi)
     return server, {"driver": "ilo", "tls": {"fingerprint": certificate().fingerprint}}
 

@@ -1,7 +1,5 @@
 """The guard: pure rules, each with a case that it refuses and one that it lets pass."""
 
-from dataclasses import replace
-
 import pytest
 
 from trigger.driver import Identity, Power, Probe
@@ -22,7 +20,7 @@ FIRE = OpenFire("server42", "r1", "ipmi", "ipmi", "192.0.2.7", (), 1.0, 2.0, "un
 
 
 def with_probe(**changes: object) -> Facts:
-    return READY._replace(probe=replace(READY.probe, **changes))  # type: ignore[arg-type]
+    return READY._replace(probe=READY.probe._replace(**changes))  # type: ignore[arg-type]
 
 
 def test_a_hung_host_with_a_record_goes() -> None:

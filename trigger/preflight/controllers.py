@@ -145,7 +145,7 @@ def _with_settings(probe: Probe, driver: Driver, found: Settings | None, clock: 
     if offset is not None:
         learned["clock_offset_s"] = round(offset, 1)
     firmware = probe.identity.firmware or (found.firmware if found is not None else "")
-    return replace(probe, learned=learned, identity=replace(probe.identity, firmware=firmware))
+    return probe._replace(learned=learned, identity=probe.identity._replace(firmware=firmware))
 
 
 def _routes(controller: Controller, driver_class: type[Driver]) -> tuple[Route, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from trigger.driver import Identity
 from trigger.host import Host
@@ -87,7 +87,7 @@ def _by_address(claim: Claim, facts: Facts) -> tuple[Match, str]:
 
 
 def _not_shared(identity: Identity, shared: Callable[[str], bool]) -> Identity:
-    return replace(identity, uuid="") if identity.uuid and shared(identity.uuid) else identity
+    return identity._replace(uuid="") if identity.uuid and shared(identity.uuid) else identity
 
 
 def judge_identity(

@@ -79,10 +79,17 @@ class Targets:
             self._tell(together(self._states))
 
     def _open(self, place: Place) -> Store:
-        """Open a place; the host's own directory only once its SSH answers, so as not to wait for a dead one."""
+        """Open a place; the host's own directory only once its SSH answers, so as not to wait for a dead one.
+
+        Nor while it still runs the boot of before the shot: a dump that lies there is of an older crash, even where
+        that was so shortly before that no clock tells them apart.
+        """
         assert place.target is not None
-        if place.target.own_disk and self._host().port != "banner":
-            raise Unreachable(f"{self._watched.host.name} is not back yet, and the dump is on its own disk")
+        host, name = self._host(), self._watched.host.name
+        if place.target.own_disk and host.port != "banner":
+            raise Unreachable(f"{name} is not back yet, and the dump is on its own disk")
+        if place.target.own_disk and host.boot == "same":
+            raise Unreachable(f"{name} has not crashed since the shot, and the dump would be on its own disk")
         return place.target.open()
 
 

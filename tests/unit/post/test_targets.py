@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from trigger.host import Host, Ssh
 from trigger.known import Known
 from trigger.post.following import TargetState
 from trigger.post.landing import State
+from trigger.post.target import LocalStore
 from trigger.record import DumpTarget, Record
 from trigger.watch.baseline import BaselineProbe
 from trigger.watch.evidence import News
@@ -134,10 +136,7 @@ def test_landed_at_one_of_three_is_landed_and_each_tells(tmp_path: Path) -> None
     threads = [threading.Thread(target=targets.watch, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + 60
-    while not any(isinstance(news, TargetState) and news.state is State.VERIFIED for news in heard):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    await_state(heard, State.VERIFIED)
     stop.set()
     for thread in threads:
         thread.join(60)
@@ -164,3 +163,35 @@ def test_the_record_is_handed_to_the_verification() -> None:
     assert (known.build_id, known.stext, known.kernel_offset) == ("ab" * 20, 0xFFFFFFFF9A000000, 0x19000000)
     assert known.recorded_at == vmcores.CRASH_TIME - 7200.0
     assert not known.same_boot
+
+
+def test_the_hosts_own_disk_is_not_read_while_it_runs_the_boot_of_before_the_shot(tmp_path: Path) -> None:
+    """It crashed and came back 13 seconds before a shot that it ignored: no clock tells that dump from a new one."""
+    core = vmcores.flattened(vmcores.kdump_writes(vmcores.memory(60)))
+    for _, step in savers.debian("server42-")(tmp_path, [core]):
+        step()
+    shot = watched("host:/var/crash")._replace(fired_at=vmcores.CRASH_TIME + 13.0)
+    host = HostState("banner", "same")
+    heard: list[News] = []
+    stop, clock = threading.Event(), SystemClock()
+    targets = Targets(shot, clock, Deadline(60, clock), heard.append, stop, lambda: host)
+    [place] = targets.places
+    assert place.target is not None
+    assert place.target.own_disk
+    targets.places = (place._replace(target=replace(place.target, path=str(tmp_path), open=LocalStore)),)
+    thread = threading.Thread(target=targets.watch, args=(0,))
+    thread.start()
+    await_state(heard, State.UNREADABLE)
+    time.sleep(2.5)  # more than one look
+    assert not [news for news in heard if isinstance(news, TargetState) and news.path]
+    host = HostState("banner", "new")  # what was kept from it then: it would have been taken
+    await_state(heard, State.VERIFIED)
+    stop.set()
+    thread.join(60)
+
+
+def await_state(heard: list[News], state: State) -> None:
+    end = time.monotonic() + 60
+    while not any(isinstance(news, TargetState) and news.state is state for news in list(heard)):
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -85,7 +85,8 @@ def safety(seen: Seen) -> tuple[str, str]:
 
 
 def _verified(host: str, seen: Seen) -> Finished | None:
-    if seen.dump != "verified":
+    # A host that still runs the boot of before the shot wrote none since: the next look at it tells.
+    if seen.dump != "verified" or seen.boot == "same":
         return None
     back = "The host is back." if seen.boot == "new" else "The host was not seen to be back yet."
     return Finished(

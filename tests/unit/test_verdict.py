@@ -93,3 +93,12 @@ def test_silence_is_never_called_no_effect() -> None:
     finished = decide("server42", Seen("accepted", since_fire_s=86400.0, timed_out=True, console="open"))
     assert finished is not None
     assert finished.exit_code == 10
+
+
+def test_no_dump_is_success_while_the_host_runs_the_boot_of_before_the_shot() -> None:
+    """At a target that nobody listed before, a dump of seconds before the shot looks like this one's."""
+    seen = Seen("accepted", dump="verified", dump_path="/x/vmcore", dump_ours=True, boot="same")
+    assert decide("server42", seen) is None
+    finished = decide("server42", seen._replace(boot="new"))
+    assert finished is not None
+    assert finished.exit_code == 0

@@ -118,7 +118,9 @@ def _answered(host: str, seen: Seen) -> Finished | None:
 
 def _reached(host: str, seen: Seen) -> Finished | None:
     """`--until crashed` and `--until landed`."""
-    crashed = seen.boot in ("new", "crash-kernel") or (seen.dump_ours and seen.dump in ("writing", "landed"))
+    crashed = seen.boot in ("new", "crash-kernel") or (
+        seen.dump_ours and seen.boot != "same" and seen.dump in ("writing", "landed")
+    )
     if seen.until == "crashed" and crashed:
         booted = {"new": "it runs a new boot", "crash-kernel": "it runs its crash kernel"}
         text, safe = f"{host} has crashed: {booted.get(seen.boot, 'a dump appeared at its target')}.", "no"

@@ -27,11 +27,12 @@ soak: lab-install  ## the same tests with their full counts (seeded; hours)
 	TRIGGER_SOAK=1 $(BIN)/python -m pytest -m "not lab" tests
 	TRIGGER_SOAK=1 $(BIN)/python -m pytest tests/lab/test_debian.py
 
-bench: lab-install  ## side by side with ipmitool, sushy, xargs and makedumpfile, as ratios
+bench: lab-install  ## side by side with ipmitool, sushy, xargs, makedumpfile and watching by hand, as ratios
 	$(BIN)/python bench/ipmi.py
 	$(BIN)/python bench/redfish_driver.py
 	$(BIN)/python bench/preflight.py
 	$(BIN)/python bench/inspect_terabyte.py
+	$(BIN)/python bench/watching.py
 
 lab-install: $(STAMP)
 	$(BIN)/python tests/lab/lab.py install

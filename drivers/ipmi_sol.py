@@ -24,7 +24,8 @@ PORT = 623
 _BREAK_S = 3.5  # drivers/ipmi_sol_pyghmi.py waits 3 s for its acknowledgement
 _WRITE_S = 3.5  # pyghmi repeats characters after 0.5, 1.5 and 2.5 s, under the same sequence number
 _CLOSE_S = 2.0
-_TURN_S = 0.05  # how long a waiting command may be kept waiting by an idle line
+_TURN_S = 0.5  # pyghmi is asked so often at least whether anything is to be repeated; every turn wakes two threads
+_KNOCK_S = 0.05  # a waiting order ends the turn; a knock that came between two turns is lost, hence again
 _ONE = threading.Lock()
 
 # pyghmi's words -> ours. Anything else is passed on as it is.
@@ -54,6 +55,7 @@ class SolConsole:
         self._opened, self._closing, self._closed = threading.Event(), threading.Event(), threading.Event()
         self._error: TriggerError | None = None
         self._lost = self._hint = ""
+        self._knock: Callable[[], None] = lambda: None  # ends a turn of the thread that owns pyghmi
 
     def start(self, deadline: Deadline) -> None:
         """Log in and activate the payload; see `open_sol`."""
@@ -95,13 +97,18 @@ class SolConsole:
     def close(self) -> None:
         """Deactivate the payload and log out, in two seconds. See Console.close."""
         self._closing.set()
-        self._closed.wait(_CLOSE_S)
+        end = monotonic() + _CLOSE_S
+        while not self._closed.wait(_KNOCK_S) and monotonic() < end:
+            self._knock()
 
     def _order(self, do: Callable[[Any], None], seconds: float, otherwise: str) -> None:
         order = _Order(do)
         self._orders.put(order)
         end = monotonic() + seconds
-        while not order.done.wait(_TURN_S):
+        self._knock()
+        while not order.done.wait(_KNOCK_S):
+            if not order.begun:
+                self._knock()
             if self._closed.is_set() or monotonic() > end:
                 why = self._lost or otherwise
                 sent = "; it was not sent" if order.give_up() else ""
@@ -127,11 +134,11 @@ class SolConsole:
             self._closed.set()
 
     def _serve(self, deadline: Deadline) -> None:
-        from drivers.ipmi_sol_pyghmi import Sol
+        from drivers.ipmi_sol_pyghmi import Sol, knock
 
         said = _Said(self)
         sol = Sol(self._controller, self._password, said, force=self._steal)
-        self._password = ""
+        self._password, self._knock = "", knock
         try:
             while not (sol.connected or sol.broken or deadline.passed() or self._closing.is_set()):
                 sol.turn(_TURN_S)
@@ -171,7 +178,7 @@ class _Order:
 
     def __init__(self, do: Callable[[Any], None]) -> None:
         self._do, self._one = do, threading.Lock()
-        self._begun = False
+        self.begun = False
         self.done, self.error = threading.Event(), None
 
     error: Exception | None
@@ -179,9 +186,9 @@ class _Order:
     def carry_out(self, sol: Any) -> None:
         """Do it, in the thread that owns `sol`."""
         with self._one:
-            if self._begun:
+            if self.begun:
                 return
-            self._begun = True
+            self.begun = True
         try:
             self._do(sol)
         except Exception as error:
@@ -191,7 +198,7 @@ class _Order:
     def give_up(self) -> bool:
         """Return whether it had not begun; then it never will."""
         with self._one:
-            begun, self._begun = self._begun, True
+            begun, self.begun = self.begun, True
         return not begun
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pyghmi.exceptions import IpmiException
 from pyghmi.ipmi.console import Console
+from pyghmi.ipmi.private import session as pyghmi_session
 
 from trigger.errors import Refused
 from trigger.host import Controller
@@ -148,6 +149,16 @@ class Sol(Console):  # type: ignore[misc]
             payload = bytearray(payload)
             payload[_OPERATION] &= ~_NACK
         super()._got_sol_payload(payload)
+
+
+def knock() -> None:
+    """End the turn that the owning thread is in, from another thread: pyghmi's own packet to itself does it.
+
+    Without effect when no turn is under way.
+    """
+    with contextlib.suppress(OSError, IndexError):
+        own = pyghmi_session.iosockets[0]
+        own.sendto(b"\x01", (pyghmi_session.myself, own.getsockname()[1]))
 
 
 def _accept_operator(session: Any) -> None:

@@ -29,6 +29,9 @@ REPLAY_PAUSE_S = 0.15
 REPLAY_S = 2.0
 # When what is repeated looks like a crash kernel at work, the fire waits for it to go on: progress comes once a second.
 SUSPICION_S = 2.5
+# After the fire what comes within so long is read in one go: a kernel that boots says thousands of pieces of some bytes,
+# and looking at each costs a multiple. Between a phase and the screen 0.5 s are allowed.
+_GATHER_S = 0.1
 _READ_S = 0.1  # an unfinished line that nothing was added to for so long is looked at as it is
 _PAUSES_S = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)  # between tries to open it; the last one is repeated
 _BUSY_PAUSE_S = 30.0
@@ -191,6 +194,8 @@ class ConsoleWatch:
             if replayed and (not heard or self._clock.monotonic() - self._attached_at > REPLAY_S):
                 replayed = False
                 self._settled.set()
+            if heard and self._fired.is_set():
+                self._stop.wait(_GATHER_S)
 
     def _take(self, found: list[Sighting], reader: Reader, *, replayed: bool) -> None:
         """Tell what was seen, unless it is old."""

@@ -22,7 +22,7 @@ from trigger.watch.targets import Targets
 from trigger.watch.watched import Watched
 
 # How often the loop looks at the clock and the console; what other witnesses say wakes it at once.
-TICK_S = 0.2
+TICK_S = 0.1
 THREADS_END_S = 3.0
 
 Emit = Callable[[Event], None]

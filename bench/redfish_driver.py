@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the simulators are the tests'
 
 from drivers.redfish import RedfishDriver  # noqa: E402
+from tests.drivers.redfish_service import Answers, redfish_controller  # noqa: E402
 from tests.drivers.scripted_bmc import Script, ScriptedBmc  # noqa: E402
 from tests.drivers.simulators.certificates import certificate  # noqa: E402
 from tests.drivers.simulators.delay_proxy import DelayProxy  # noqa: E402
 from tests.drivers.simulators.redfish_server import PASSWORD, USER, RedfishServer  # noqa: E402
 from tests.drivers.simulators.redfish_trees import machine  # noqa: E402
-from tests.drivers.test_redfish_conformance import Answers, redfish_controller  # noqa: E402
 from trigger.clock import Deadline, SystemClock  # noqa: E402
 from trigger.driver import DriverOptions, Identity  # noqa: E402
 from trigger.record import Record, write_record  # noqa: E402

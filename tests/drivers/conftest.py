@@ -1,12 +1,16 @@
-"""The two BMC programs that the IPMI tests run against, one each for a whole file."""
+"""The two BMC programs of the IPMI tests, one each for a whole file, and the Redfish services of a test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.drivers.ipmi_bmcs import RealBmc, ipmi_sim, pyghmi_bmc
+from tests.drivers.redfish_service import StartRedfish
+from tests.drivers.simulators.redfish_server import RedfishServer
+from tests.drivers.simulators.redfish_trees import Tree, machine
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +31,17 @@ def bmc(request: pytest.FixtureRequest) -> RealBmc:
     (chosen.folder / "delivered").unlink(missing_ok=True)
     (chosen.folder / "code").unlink(missing_ok=True)
     return chosen
+
+
+@pytest.fixture
+def start_redfish() -> Iterator[StartRedfish]:
+    """Start Redfish services, of a standard machine unless a tree is given; they end with the test."""
+    started: list[RedfishServer] = []
+
+    def start(tree: Tree | None = None, fault: str = "healthy", **more: Any) -> RedfishServer:
+        started.append(RedfishServer(tree if tree is not None else machine(), fault, **more))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()

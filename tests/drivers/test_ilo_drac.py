@@ -10,11 +10,11 @@ import pytest
 from drivers.drac import DRAC_CLI, DracDriver, parse_sysinfo
 from drivers.ilo import ILO_CLI, IloDriver, parse_system
 from tests.drivers import test_redfish_conformance as redfish_conformance
+from tests.drivers.redfish_service import Answers, redfish_controller
 from tests.drivers.simulators import cli_server
 from tests.drivers.simulators.cli_server import DRAC_RACADM, DRAC_SMCLP, ILO, CliServer, Manners, host_key
 from tests.drivers.simulators.redfish_server import RedfishServer
 from tests.drivers.simulators.redfish_trees import Tree, idrac9, ilo4, ilo5
-from tests.drivers.test_redfish_conformance import Answers, redfish_controller
 from trigger.clock import Deadline
 from trigger.conformance import ITS_IDENTITY, DriverConformance, Simulator
 from trigger.driver import Driver, DriverOptions, HasEventLog, Identity, Power, ReportsPower, SendsNmi

@@ -8,8 +8,8 @@ import uuid
 from typing import Any, ClassVar
 
 from drivers.ipmi import IpmiDriver
+from tests.drivers.redfish_service import Answers
 from tests.drivers.scripted_bmc import Script, ScriptedBmc
-from tests.drivers.test_redfish_conformance import Answers
 from tests.drivers.udp_proxy import UdpProxy
 from trigger.conformance import ITS_IDENTITY, OTHER_IDENTITY, DriverConformance, Simulator
 from trigger.driver import Driver, DriverOptions

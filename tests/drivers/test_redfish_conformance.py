@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from drivers.redfish import RedfishDriver
+from tests.drivers.redfish_service import Answers, redfish_controller
 from tests.drivers.simulators.certificates import certificate
-from tests.drivers.simulators.redfish_server import PASSWORD, USER, RedfishServer
+from tests.drivers.simulators.redfish_server import RedfishServer
 from tests.drivers.simulators.redfish_trees import Tree, machine, other_machine
 from trigger.conformance import FAULTS, DriverConformance, Simulator
 from trigger.driver import Driver, DriverOptions
-from trigger.host import Controller, Tls
-
-
-@dataclass
-class Answers:
-    """The made-up password; counts how often it is asked for."""
-
-    value: str = PASSWORD
-    asked: int = 0
-
-    def password(self) -> str:
-        """Return the password."""
-        self.asked += 1
-        return self.value
-
-
-def redfish_controller(server: RedfishServer, **more: Any) -> Controller:
-    """Return the configuration of `server`, its certificate pinned."""
-    fields: dict[str, Any] = {
-        "name": "redfish",
-        "driver": "redfish",
-        "address": "127.0.0.1",
-        "port": server.port,
-        "user": USER,
-        "tls": Tls(fingerprint=certificate().fingerprint),
-        "where": "config.yaml:7",
-    }
-    return Controller(**(fields | more))
+from trigger.host import Tls
 
 
 class TestRedfish(DriverConformance):

@@ -9,9 +9,9 @@ import pytest
 
 from drivers.redfish import RedfishDriver
 from drivers.redfish_log import parse_entry, parse_time
+from tests.drivers.redfish_service import Answers, redfish_controller
 from tests.drivers.simulators.redfish_server import RedfishServer
 from tests.drivers.simulators.redfish_trees import Tree, machine
-from tests.drivers.test_redfish_conformance import Answers, redfish_controller
 from trigger.clock import Deadline
 from trigger.driver import DriverOptions, EventLogEntry
 from trigger.errors import DriverError

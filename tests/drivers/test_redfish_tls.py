@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from drivers.redfish import RedfishDriver
+from tests.drivers.redfish_service import Answers, redfish_controller
 from tests.drivers.simulators.certificates import Certificate, certificate
 from tests.drivers.simulators.redfish_server import RedfishServer
 from tests.drivers.simulators.redfish_trees import machine
-from tests.drivers.test_redfish_conformance import Answers, redfish_controller
 from trigger.clock import Deadline, FastClock
 from trigger.driver import DriverOptions, Probe
 from trigger.errors import ConfigError, Untrusted

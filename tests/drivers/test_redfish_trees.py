@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from drivers.redfish import RedfishDriver
+from tests.drivers.redfish_service import Answers, redfish_controller
 from tests.drivers.simulators.redfish_server import RedfishServer
 from tests.drivers.simulators.redfish_trees import Tree, idrac9, ilo4, ilo5, machine
-from tests.drivers.test_redfish_conformance import Answers, redfish_controller
 from trigger.clock import Deadline
 from trigger.driver import DriverOptions, Power
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.drivers.redfish_service import Answers, redfish_controller
 from tests.drivers.simulators.cli_server import DRAC_RACADM, DRAC_SMCLP, ILO, CliServer, Manners
 from tests.drivers.simulators.redfish_server import RedfishServer
 from tests.drivers.simulators.redfish_trees import Tree, idrac9, ilo4, ilo5, machine, several
 from tests.drivers.test_ilo_drac import cli_controller
-from tests.drivers.test_redfish_conformance import Answers, redfish_controller
 from trigger.clock import SystemClock
 from trigger.conformance import ITS_IDENTITY, OTHER_IDENTITY
 from trigger.driver import Identity

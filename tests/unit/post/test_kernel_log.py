@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from tests.unit.post import savers, vmcores
 from tests.unit.post.test_hostile import EXTREMES, examples, mutate
+from tests.unit.post.watching import OURS, watch
 from trigger.post import kernel_log, unpack
 from trigger.post.formats import inspect
 from trigger.post.inspection import inspect_url
@@ -52,8 +53,6 @@ def test_it_is_what_makedumpfile_finds(tmp_path: Path) -> None:
 
 
 def test_inspect_and_the_watch_use_it_where_no_log_lies_beside(tmp_path: Path) -> None:
-    from tests.unit.post.test_poller import OURS, watch
-
     folder = tmp_path / savers.STAMP
     folder.mkdir()
     (folder / f"dump.{savers.STAMP}").write_bytes(simulated(flattened=True))

@@ -44,11 +44,19 @@ MEANINGS: dict[int, Meaning] = {
 }
 
 
-def meaning(code: int | None, *, sent: bool = True) -> Meaning:
+_REACHED = "what was asked for has happened"  # 0 of a run that was not asked for a proved dump
+
+
+def meaning(code: int | None, *, sent: bool = True, safe: bool = True) -> Meaning:
     """Return what `code` means; None is a run that has no end, anything else unknown a killed program.
 
-    `sent` says whether a run without an end may have delivered something.
+    `sent` says whether a shot may have been delivered, `safe` whether the run itself said that a power cycle is safe:
+    a 0 of --no-wait and --until is no dump, and no permission.
     """
+    if code == 0 and not sent:
+        return Meaning(_REACHED, ("It was no shot: no dump is to be expected of it.",))
+    if code == 0 and not safe:
+        return Meaning(_REACHED, (NEVER, "`trigger wait HOST` goes on until the dump is proved to be complete."))
     if code is None and not sent:
         return Meaning("nothing was sent", (NOTHING_SENT,))
     if code is None:

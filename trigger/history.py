@@ -52,9 +52,15 @@ def runs_of(state: StateFolder, host: str) -> list[PastRun]:
     lines = read_journal(state, host)
     still_open = {fire.run for fire in open_fires(lines, time.time())}
     runs: dict[str, PastRun] = {}
+    shots: dict[str, list[str]] = {}  # the outcome of each shot of a run: a ladder has several
     for line in lines:
+        if isinstance(line.event, Firing):
+            shots.setdefault(line.run, []).append("unknown")
+        elif isinstance(line.event, Fired) and line.run in shots:
+            shots[line.run][-1] = line.event.outcome
         run = runs.setdefault(line.run, PastRun(line.run, line.host, line.time))
-        runs[line.run] = _fold(run, line)
+        outcome = next((o for o in ("accepted", "unknown", "refused") if o in shots.get(line.run, ())), run.outcome)
+        runs[line.run] = _fold(replace(run, outcome=outcome), line)
     return [replace(run, open=run.run in still_open) for run in runs.values()]
 
 
@@ -75,10 +81,6 @@ def _fold(run: PastRun, line: Line) -> PastRun:
     match line.event:
         case Planned() as event:
             return replace(run, action=event.action, actor=event.actor, reason=event.reason)
-        case Firing():
-            return replace(run, outcome="unknown")
-        case Fired() as event:
-            return replace(run, outcome=event.outcome)
         case Finished() as event:
             # SysRq keys other than c are no fire: only their end says that something was sent.
             keys = {"yes": "keys sent", "maybe": "keys perhaps sent"}.get(event.sent, "")

@@ -216,4 +216,10 @@ def test_wait_goes_on_with_report_and_verdict(bench: Benches, tmp_path: Path) ->
     assert events[-1]["panic"] == "NMI: Not continuing", "it is configured"
     kinds = [event["kind"] for event in events]
     assert kinds == ["start", "verdict", "landed", "verdict"]
+    assert events[1]["text"] == f"{b.host}: what was asked for has happened", (
+        "no dump is claimed by who waited for none"
+    )
+    assert events[1]["report"] == "", "nor is a report that nobody has written"
+    assert events[3]["text"] == f"{b.host}: a complete dump has landed"
+    assert Path(events[3]["report"]).is_file()
     assert "# " + b.host + ": a complete dump has landed" in (folder_of(b) / "report.md").read_text()

@@ -14,11 +14,13 @@ from tests.unit import incidents
 from tests.unit.incidents import HOST, HOSTILE, RUN, Incident
 from trigger import cli
 from trigger.errors import ConfigError
-from trigger.events import Finished, Fired, Firing, Guarded
-from trigger.exit_codes import MEANINGS, NEVER
+from trigger.events import Finished, Fired, Firing, Guarded, Planned
+from trigger.exit_codes import MEANINGS, NEVER, NOTHING_SENT
+from trigger.history import runs_of
 from trigger.report.console_excerpt import MAX_LINES, Mark, excerpt
 from trigger.report.files import find, rendered, write_reports
 from trigger.report.fold import Report, fold, read_beside
+from trigger.report.plain import next_steps
 from trigger.run_files import RunFiles
 
 
@@ -165,8 +167,94 @@ def test_every_exit_code_has_steps(tmp_path: Path, code: int) -> None:
     made.close()
     text = rendered(report(made), "text")
     assert "`trigger wait server42`" in text
-    assert (NEVER in text) == (code in (7, 10))
+    assert (NEVER in text) == (code in (0, 7, 10)), "a 0 that is not safe is one of --no-wait"
     assert "HOST" not in text
+
+
+@pytest.mark.parametrize(("dump", "safe"), [("", "no"), ("/d/vmcore-incomplete", "no"), ("/d/vmcore", "unknown")])
+def test_a_zero_without_a_proved_dump_is_no_permission(tmp_path: Path, dump: str, safe: str) -> None:
+    """--no-wait, --until crashed and --until landed end with 0, and the dump may still be being written."""
+    made = Incident(tmp_path / "state")
+    made.fire()
+    made.say(Finished(0, "yes", "accepted", dump, safe, "a dump may be being written", "trigger wait server42"))
+    made.close()
+    for form in ("text", "md", "html", "json"):
+        text = rendered(report(made), form)
+        assert NEVER in text, form
+        assert "put back to work" not in text, form
+        assert "a complete dump has landed" not in text, form
+    assert '<header class="open">' in rendered(report(made), "html")
+
+
+def ladder(folder: Path, *outcomes: str) -> Incident:
+    """Return a run of several rungs; "" is one whose answer the program did not live to see."""
+    made = Incident(folder)
+    for number, outcome in enumerate(outcomes, 1):
+        made.say(Firing(f"way{number}", "ipmi", f"192.0.2.{number}", f"request {number}", (), 1.0), after_s=5.0)
+        if outcome:
+            made.say(Fired(f"way{number}", outcome, f"answer {number}"), after_s=0.2)
+    made.close()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "history"),
+    [
+        (("refused", ""), "unknown"),
+        (("refused", "accepted"), "accepted"),
+        (("accepted", "refused"), "accepted"),
+        (("unknown", "refused"), "unknown"),
+        (("refused", "refused"), "refused"),
+    ],
+)
+def test_a_ladder_has_sent_something_when_any_rung_may_have(
+    tmp_path: Path, outcomes: tuple[str, ...], history: str
+) -> None:
+    """A program that is killed on its second rung has not sent nothing because the first was refused."""
+    made = ladder(tmp_path / "state", *outcomes)
+    found = report(made)
+    assert found.sent == (history != "refused")
+    for form in ("text", "md", "html"):
+        text = rendered(found, form)
+        assert ("Do not power-cycle" in text) == (history != "refused"), form
+        for number in (1, 2):
+            assert f"request {number}" in text
+            assert f"way{number} (ipmi) at 192.0.2.{number}" in text
+    assert [(shot.controller, shot.outcome) for shot in found.shots] == [
+        ("way1", outcomes[0]),
+        ("way2", outcomes[1] or "unknown"),
+    ]
+    assert rendered(found, "html").count('<line class="fired"') == 2
+    [past] = runs_of(made.state, HOST)
+    assert past.outcome == history
+
+
+def test_the_fire_begins_with_the_request_and_not_with_a_late_answer(tmp_path: Path) -> None:
+    made = Incident(tmp_path / "state")
+    made.say(Firing("ipmi", "ipmi", "192.0.2.1", "r", (), 1.0), after_s=2.0)
+    made.say(Fired("ipmi", "unknown", "no answer"), after_s=30.0)
+    made.close()
+    spans = report(made).phases
+    assert [(span.name, round(span.end_s - span.begin_s)) for span in spans] == [("before", 0), ("fired", 30)]
+
+
+def test_a_step_is_said_once(tmp_path: Path) -> None:
+    made = incidents.silent(tmp_path / "state")
+    steps = next_steps(report(made))
+    assert sum("`trigger wait server42`" in step for step in steps) == 1
+    assert steps[0] == NEVER
+
+
+def test_keys_that_are_no_shot_are_not_called_a_dump(tmp_path: Path) -> None:
+    for number, (code, sent, said) in enumerate([(0, "yes", "keys sent, no shot"), (6, "maybe", "perhaps sent")]):
+        made = Incident(tmp_path / str(number))
+        made.say(Planned("sysrq t", (), 1.0, "", "ops"), Finished(code, sent, "sysrq t"))
+        made.close()
+        text = rendered(report(made), "text")
+        assert said in text
+        assert "nothing was sent" not in text.lower()
+        assert NOTHING_SENT not in text
+        assert "put back to work" not in text
 
 
 def test_a_run_without_an_end_does_not_say_that_it_is_safe(tmp_path: Path) -> None:

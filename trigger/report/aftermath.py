@@ -219,10 +219,11 @@ class Aftermath:
 
         end, dump, plan = self._finished, self._dump, self._planned
         path = dump.path if dump is not None else ""
+        safe = end is not None and end.safe_to_power_cycle == "yes"
         text = {
             "start": f"{line.host}: a crash dump was asked for; do not power-cycle it",
             "landed": f"{line.host}: a dump has landed: {path}",
-            "verdict": f"{line.host}: {meaning(end.exit_code if end else None).title}",
+            "verdict": f"{line.host}: {meaning(end.exit_code, safe=safe).title}" if end else "",
         }[kind]
         message: dict[str, Any] = {
             "v": 1, "kind": kind, "run": line.run, "host": line.host, "time": line.time, "text": text,
@@ -233,7 +234,7 @@ class Aftermath:
         if end is not None:
             message |= {
                 "exit_code": end.exit_code, "sent": end.sent, "safe_to_power_cycle": end.safe_to_power_cycle,
-                "next": end.next, "report": str(self._files().path / "report.html"),
+                "next": end.next, "report": "" if self._brief else str(self._files().path / "report.html"),
             }  # fmt: skip
         if self._notify.include_console:
             message |= {

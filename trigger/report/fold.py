@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
@@ -54,6 +54,19 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Shot:
+    """One request, a rung of the ladder: `at` seconds since the epoch. Without an answer its outcome is unknown."""
+
+    at: float
+    controller: str
+    driver: str
+    address: str
+    request: str
+    outcome: str = "unknown"
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
     """The journal's hash chain: `head` is the SHA-256 of the run's last line, `broken_at` the first that does not fit.
 
@@ -83,6 +96,7 @@ class Beside:
 class Report:
     """One run, for any form. Times are seconds since the epoch, `_s` are durations; strings are harmless.
 
+    `firing` and `fired` are of the last of the `shots`; `fired` is None where the program did not live to its answer.
     `new_log` are entries of the controller's event log that were not there before the fire, on its own clock.
     """
 
@@ -101,6 +115,7 @@ class Report:
     phases: tuple[Span, ...]
     gaps: tuple[Span, ...]
     chain: Chain
+    shots: tuple[Shot, ...] = ()
     console: tuple[ExcerptLine, ...] = ()
     new_log: tuple[str, ...] = ()
     log_problem: str = ""
@@ -114,19 +129,18 @@ class Report:
 
     @property
     def sent(self) -> bool:
-        """Whether something was, or may have been, delivered."""
-        return self.firing is not None and not (self.fired is not None and self.fired.outcome == "refused")
+        """Whether any shot was, or may have been, delivered."""
+        return any(shot.outcome != "refused" for shot in self.shots)
 
     @property
     def meaning(self) -> Meaning:
         """What the exit code means, and what to do on it."""
-        return meaning(self.exit_code, sent=self.sent)
+        safe = self.finished is not None and self.finished.safe_to_power_cycle == "yes"
+        return meaning(self.exit_code, sent=self.sent, safe=safe)
 
     @property
     def title(self) -> str:
         """The verdict in a few words."""
-        if self.finished is not None and self.finished.exit_code == 0 and not self.finished.dump:
-            return "what was asked for has happened"
         return self.meaning.title
 
     def to_json(self) -> dict[str, Any]:
@@ -178,6 +192,7 @@ def fold(journal: Sequence[Line], run: str, beside: Beside | None = None) -> Rep
         if m.source == "console" and m.offset is not None and m.pattern not in _PROGRESS
     ]
     new_log, problem = _new_log(beside)
+    shots = _shots(lines)
     return Report(
         run=run,
         host=lines[0].host,
@@ -187,18 +202,34 @@ def fold(journal: Sequence[Line], run: str, beside: Beside | None = None) -> Rep
         planned=_last(events, Planned),
         guarded=_last(events, Guarded),
         firing=_last(events, Firing),
-        fired=_last(events, Fired),
+        fired=_last(events[_last_shot(events) :], Fired),
         dump=dumps[-1] if dumps else None,
         finished=_last(events, Finished),
         moments=moments,
-        phases=_phases(moments, lines[0].time, fired_at, end),
+        phases=_phases(moments, shots, lines[0].time, end),
         gaps=_gaps(moments, lines[0].time, fired_at, end),
         chain=_chain(journal, run),
+        shots=shots,
         console=excerpts(beside.casts, marks),
         new_log=new_log,
         log_problem=problem,
         beside=beside,
     )
+
+
+def _shots(lines: Sequence[Line]) -> tuple[Shot, ...]:
+    shots: list[Shot] = []
+    for line in lines:
+        match line.event:
+            case Firing() as event:
+                shots.append(Shot(line.time, event.controller, event.driver, event.address, event.request))
+            case Fired() as event if shots:
+                shots[-1] = replace(shots[-1], outcome=event.outcome, answer=event.answer)
+    return tuple(shots)
+
+
+def _last_shot(events: Sequence[Event | None]) -> int:
+    return max((number for number, event in enumerate(events) if isinstance(event, Firing)), default=0)
 
 
 def _last(events: Sequence[Event | None], kind: type[Any]) -> Any:
@@ -226,9 +257,13 @@ def _moment(line: Line) -> Moment | None:
             return Moment(line.time, "trigger", text)
 
 
-def _phases(moments: Sequence[Moment], began: float, fired: float | None, end: float) -> tuple[Span, ...]:
-    """Return one span for each phase in the order of their beginning, each until the next begins."""
-    starts = [("before", began)]
+def _phases(moments: Sequence[Moment], shots: Sequence[Shot], began: float, end: float) -> tuple[Span, ...]:
+    """Return one span for each phase in the order of their beginning, each until the next begins.
+
+    The fire begins with the request that left, not with its answer, which may take its time.
+    """
+    fired = next((shot.at for shot in shots if shot.outcome != "refused"), None)
+    starts = [("before", began), *([("fired", fired)] if fired is not None else [])]
     for moment in moments:
         known = moment.phase in PHASES and fired is not None and moment.at >= fired
         if known and moment.phase not in {name for name, _ in starts}:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 from importlib import resources
 
+from trigger.exit_codes import MEANINGS
 from trigger.report.fold import Report
 from trigger.report.plain import sections, utc
 from trigger.report.timeline import drawing
@@ -49,7 +50,7 @@ def _kind(report: Report) -> str:
     if code is None and not report.sent:
         return "quiet"
     if code == 0:
-        return "good"
+        return "good" if report.meaning is MEANINGS[0] else "open" if report.sent else "quiet"
     return "bad" if code in (8, 9) else "quiet" if code is not None and code < 7 else "open"
 
 

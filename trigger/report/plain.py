@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trigger.exit_codes import NOTHING_SENT
 from trigger.record import age_text
 from trigger.report.fold import Report
 from trigger.text import harmless
@@ -72,11 +73,13 @@ def as_markdown(report: Report) -> str:
 
 
 def next_steps(report: Report) -> tuple[str, ...]:
-    """Return what to do now: what the run itself said first."""
+    """Return what to do now: what the run itself said first, unless a step says it as well."""
     otherwise = f"trigger wait {report.host}" if report.sent else ""
     said = report.finished.next if report.finished else otherwise
-    steps = [step.replace("HOST", report.host) for step in report.meaning.steps]
-    return tuple(harmless(step) for step in (*([f"`{said}`"] if said else []), *steps))
+    keys = not report.shots and report.finished is not None and report.finished.sent != "no"  # SysRq keys, no shot
+    steps = [step.replace("HOST", report.host) for step in report.meaning.steps if not (keys and step == NOTHING_SENT)]
+    first = [f"`{said}`"] if said and not any(f"`{said}`" in step for step in steps) else []
+    return tuple(harmless(step) for step in (*first, *steps))
 
 
 def utc(seconds: float | None) -> str:
@@ -112,21 +115,31 @@ def _verdict(report: Report) -> Section:
 
 
 def _done(report: Report) -> Section:
-    plan, firing, fired, guarded = report.planned, report.firing, report.fired, report.guarded
+    plan, guarded = report.planned, report.guarded
     rows = _rows(
         ("action", plan.action if plan else ""),
         ("by", plan.actor if plan else ""),
         ("reason", (plan.reason if plan else "") or (guarded.reason if guarded else "")),
         ("rules overridden", ", ".join(guarded.overridden) if guarded else ""),
         ("rule that refused", guarded.rule if guarded else ""),
-        ("fired", utc(report.fired_at)),
-        ("request", firing.request if firing else ""),
-        ("controller", f"{firing.controller} ({firing.driver}) at {firing.address}" if firing else ""),
-        ("outcome", f"{fired.outcome}: {fired.answer}" if fired else "unknown" if firing else "nothing was sent"),
+        *_shot_rows(report),
         ("dump expected at", plan.dump_target if plan else ""),
         ("ended", f"{utc(report.ended_at)}, after {report.ended_at - report.began_at:.0f} s"),
     )
     return Section("done", "What was done", rows)
+
+
+def _shot_rows(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield what was fired; of a ladder every rung."""
+    if not report.shots:
+        sent = report.finished.sent if report.finished else "no"
+        yield "outcome", {"no": "nothing was sent", "yes": "keys sent, no shot"}.get(sent, "keys perhaps sent, no shot")
+    for number, shot in enumerate(report.shots, 1):
+        rung = f" {number}" if len(report.shots) > 1 else ""
+        yield f"fired{rung}", utc(shot.at)
+        yield "request", shot.request
+        yield "controller", f"{shot.controller} ({shot.driver}) at {shot.address}"
+        yield "outcome", f"{shot.outcome}: {shot.answer}" if shot.answer else shot.outcome
 
 
 def _timeline(report: Report) -> Section:

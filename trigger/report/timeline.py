@@ -27,7 +27,6 @@ def drawing(report: Report) -> dict[str, Any]:
     sources = list(dict.fromkeys(m.source for m in report.moments if m.source != "trigger"))
     lanes = [_lane(report, source, lanes_at + n * _LANE_ROW, total) for n, source in enumerate(sources)]
     bottom = lanes_at + len(lanes) * _LANE_ROW
-    fired = None if report.fired_at is None else _percent(report.fired_at - report.began_at, total)
     gaps: list[dict[str, Any]] = [
         {
             "x": _percent(gap.begin_s, total),
@@ -46,7 +45,7 @@ def drawing(report: Report) -> dict[str, Any]:
         "lanes": lanes,
         "gaps": gaps,
         "longest": sorted(gaps, key=lambda gap: -gap["width"])[:3],
-        "fired": fired,
+        "shots": [_percent(shot.at - report.began_at, total) for shot in report.shots],
         "ticks": _ticks(report, total),
     }
 

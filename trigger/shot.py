@@ -150,6 +150,12 @@ def shoot(plan: Plan, known: Known, wish: Wish, around: Surroundings, run: Run) 
     raise attempt.no_route()
 
 
+def _overheard(driver: Driver) -> str:
+    """Return what a console that is the button says of a dump being written, "" for nothing (sysrq_crash.py)."""
+    listen = getattr(driver, "dump_in_progress", None)
+    return str(listen()) if callable(listen) else ""
+
+
 def _event_log(driver: Driver) -> tuple[EventLogEntry, ...]:
     """Return the newest entries of the controller's log, or one that says why there are none; raises nothing."""
     if not isinstance(driver, HasEventLog):
@@ -231,7 +237,7 @@ class _Attempt:
             protected=host.protected,
             proofs=self.proofs,
             policy=self.around.policy,
-            dump_in_progress=self.around.dump_in_progress(),
+            dump_in_progress=self.around.dump_in_progress() or _overheard(opened.driver),
         )
 
     def guard(self, opened: Opened) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from drivers.telnet import TelnetDriver
@@ -114,3 +116,32 @@ def test_nothing_is_typed_without_a_probe() -> None:
         with crash_at(port) as crash, pytest.raises(RuntimeError):
             crash.send_sysrq_crash(Deadline(5))
         assert port.got == ""
+
+
+def test_nothing_is_typed_on_a_console_on_which_a_dump_is_being_written() -> None:
+    """A c that the crash kernel takes for its own destroys the dump."""
+    with SerialPort() as port, crash_at(port) as crash:
+        crash.probe(Deadline(5))
+        over = threading.Event()
+
+        def dumps() -> None:
+            percent = 0
+            while not over.wait(0.3):
+                percent += 1
+                port.say(f"\rCopying data                      : [ {percent}.0 %] /   eta: 30s".encode())
+
+        saver = threading.Thread(target=dumps)
+        saver.start()
+        try:
+            assert "Copying data" in crash.dump_in_progress()
+        finally:
+            over.set()
+            saver.join()
+        assert port.got == ""
+
+
+def test_an_older_dump_that_a_console_server_repeats_stops_nothing() -> None:
+    old = b"Copying data                      : [100.0 %] /   eta: 0s\r\nkdump: saving vmcore complete\r\n"
+    with SerialPort(greeting=old) as port, crash_at(port) as crash:
+        crash.probe(Deadline(5))
+        assert crash.dump_in_progress() == ""

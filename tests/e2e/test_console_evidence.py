@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 
@@ -73,3 +74,25 @@ def test_a_shot_that_is_not_watched_opens_no_console(bench: Benches) -> None:
         waited = b.run("wait", b.host, "--json")
         assert waited.code == 0, waited.err
         assert len(port._lines) == 1, "waiting listens as well"
+
+
+def test_no_sysrq_is_sent_into_a_dump_that_is_seen_on_its_console(bench: Benches) -> None:
+    with SerialPort(greeting=b"[    0.0] Command line: elfcorehdr=0x3d000000 reset_devices\r\n") as port:
+        b = with_console(bench(refuse=0xCC), port)
+        over = threading.Event()
+
+        def dumps() -> None:
+            while not over.wait(0.3):
+                port.say(b"\rCopying data                      : [ 41.0 %] /   eta: 30s")
+
+        saver = threading.Thread(target=dumps)
+        saver.start()
+        try:
+            alive = "--override", "alive", "--override", "identity-unproved"
+            result = b.run("crash", b.host, "--json", *b.confirmed(), *alive)
+        finally:
+            over.set()
+            saver.join()
+        assert port.got == "", "neither BREAK nor c"
+    assert result.code == 5, result.err
+    assert "seems to be being written" in result.event("Finished")["text"]

@@ -47,6 +47,12 @@ class CrashByConsole(Driver):
         name, address = self.controller.name, self.controller.address
         return f"SysRq: one BREAK and one {CRASH!r} on the serial console of {name} ({address})"
 
+    def dump_in_progress(self) -> str:
+        """Return what the console says that only a crash kernel says, "" for nothing; nothing is typed."""
+        from trigger.watch.console import overheard
+
+        return overheard(self._console, self._recording, self.options.clock) if self._console is not None else ""
+
     def gather(self, known: Known, deadline: Deadline) -> str:
         """Have the kernel say what it can on the console that will fire (see `gather_on`). Raises DriverError."""
         from trigger.console.gather import gather_on

@@ -29,8 +29,8 @@ REPLAY_PAUSE_S = 0.15
 REPLAY_S = 2.0
 # When what is repeated looks like a crash kernel at work, the fire waits for it to go on: progress comes once a second.
 SUSPICION_S = 2.5
-# After the fire what comes within so long is read in one go: a kernel that boots says thousands of pieces of some bytes,
-# and looking at each costs a multiple. Between a phase and the screen 0.5 s are allowed.
+# After the fire what comes within so long is read in one go: a kernel that boots says thousands of small pieces, and
+# looking at each costs a multiple. Between a phase and the screen 0.5 s are allowed.
 _GATHER_S = 0.1
 _READ_S = 0.1  # an unfinished line that nothing was added to for so long is looked at as it is
 _PAUSES_S = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)  # between tries to open it; the last one is repeated
@@ -38,6 +38,10 @@ _BUSY_PAUSE_S = 30.0
 _END_S = 3.0
 # What only a crash kernel says, so that a fire at this moment would destroy its dump.
 _DUMPING = frozenset({"crash-kernel", "saver", "network-wait", "saving-to", "saving", "dmesg", "preparing", "progress"})
+
+
+# Before a key is typed on a console it is listened to for so long: progress comes once a second.
+OVERHEAR_S = 1.2
 
 
 class ConsoleNews(NamedTuple):
@@ -227,6 +231,33 @@ class ConsoleWatch:
     def _tell(self, state: str, text: str) -> None:
         self.state = state
         self._news.put(ConsoleNews(state, text))
+
+
+def overheard(console: Console, recording: Recording | None, clock: Clock) -> str:
+    """Return what a console says, before anything is typed on it, that only a crash kernel says; "" for nothing.
+
+    Listens for OVERHEAR_S, and for SUSPICION_S when what is repeated on attaching looks like a dump. Raises nothing: a
+    console that is lost says nothing.
+    """
+    from trigger.watch.console_text import Reader
+
+    reader, replayed, begun, end = Reader(), True, clock.monotonic(), Deadline(OVERHEAR_S, clock)
+    while not end.passed():
+        try:
+            heard = console.read(end.at_most(REPLAY_PAUSE_S if replayed else _READ_S))
+        except (EOFError, TriggerError):
+            return ""
+        if heard and recording is not None:
+            recording.output(heard)
+        found = reader.feed(heard) if heard else reader.idle()
+        dumping = next((seen for seen in found if seen.pattern in _DUMPING), None)
+        if dumping is not None and not replayed:
+            return f"its console says {dumping.line!r}"
+        if dumping is not None:
+            end = Deadline(SUSPICION_S, clock)
+        if not heard or clock.monotonic() - begun > REPLAY_S:
+            replayed = False
+    return ""
 
 
 def _pause(error: TriggerError, tries: int) -> float:

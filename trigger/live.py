@@ -8,6 +8,7 @@ the watch. Sources: ECMA-48 (CUU, CUD, EL, ED, SGR); no-color.org.
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 import unicodedata
@@ -15,10 +16,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
-from trigger.display import size
+from trigger.display import PLAIN_S, size
 from trigger.text import harmless
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from trigger.watch.status import Status
 
 PAUSE_S = 0.1  # ten updates a second at most
@@ -43,6 +46,11 @@ _PHASES = {
 }
 _DUMPS = {"unreadable": "not readable yet", "waiting": "nothing at its target yet"}
 _SAFE = {"yes": "yes", "no": "NO", "unknown": "not known, so do not"}
+_SHORT_SAFE = {
+    "yes": "yes",
+    "no": "NO",
+    "unknown": "DON'T",
+}  # The answer must be whole in 18 columns, for one more marks a cut
 _COLOURS = {"head": "1", "yes": "32", "no": "1;31", "unknown": "33", "warning": "33", "console": "2"}
 
 
@@ -78,11 +86,11 @@ def block(now: Status, columns: int, rows: int, colour: bool) -> list[str]:
     width = max(_LEAST_COLUMNS, columns) - 1
     head = [("head", _rule(f"-- {now.host}: {_phase(now)} ", width)), ("", _dump(now, width))]
     end = [("warning", text) for text in _wrapped(f"! {now.warning}", width, 2) if now.warning]
-    safe = f"safe to power-cycle: {_SAFE.get(now.safe, now.safe)}{_because(now.safe_reason)}"
-    end += [(now.safe, text) for text in _wrapped(safe, width, 3 if rows >= _ROWS_TO_WRAP else 1)]
+    end += [(now.safe, text) for text in _wrapped(_safety(now, width), width, 3 if rows >= _ROWS_TO_WRAP else 1)]
     room = max(0, rows - 2 - len(head) - len(end))
     told = [text for text in now.evidence if text != f"dump: {now.dump}"]  # the line above says that
-    evidence = [("", f"  {text}") for text in told[-room:] if room]
+    # The newest, each source in a place of its own: rows that change places cannot be read.
+    evidence = [("", f"  {text}") for text in sorted(told[-room:]) if room]
     room -= len(evidence)
     console = [("console", f"  | {text}") for text in now.console[-min(_CONSOLE_LINES, room) :] if room > 0]
     lines = [*head, *evidence, *console, *end][-max(1, rows - 1) :]
@@ -157,8 +165,12 @@ def _dump(now: Status, width: int) -> str:
     return f"{dump} [{'#' * done}{'-' * (cells - done)}] {after}"
 
 
-def _because(reason: str) -> str:
-    return f", {reason}" if reason else ""
+def _safety(now: Status, width: int) -> str:
+    because = f", {now.safe_reason}" if now.safe_reason else ""
+    answer = f"safe to power-cycle: {_SAFE.get(now.safe, now.safe)}"
+    if len(answer) >= width:
+        answer = f"power-cycle: {_SHORT_SAFE.get(now.safe, now.safe)}"
+    return answer + because
 
 
 def _styled(text: str, style: str, colour: bool) -> str:
@@ -175,14 +187,24 @@ class Painter:
         self._rewraps = rewraps
         self._drawn: list[str] = []
         self._columns = 0
+        self._elsewhere = False
+
+    def forget(self) -> None:
+        """Leave what is drawn where it is: others have written since, and nobody knows where the cursor is."""
+        self._elsewhere |= bool(self._drawn)
+        self._drawn = []
 
     def paint(self, lines: list[str], columns: int, above: str = "") -> str:
         """Return what to write so that `lines` are the view; `above` are whole lines that scroll over it."""
+        if not above and not lines and not self._drawn:
+            return ""
         changed_size = columns != self._columns
         if not above and not changed_size and len(lines) == len(self._drawn):
             written = self._differences(lines)
         else:
-            written = self._erased(columns) + above.replace("\n", "\r\n") + "\r\n".join(lines)
+            fresh = "\r\n" if self._elsewhere else ""
+            written = fresh + self._erased(columns) + above.replace("\n", "\r\n") + "\r\n".join(lines)
+            self._elsewhere = False
         self._drawn, self._columns = lines, columns
         return written
 
@@ -221,7 +243,11 @@ def _vertically(rows: int) -> str:
 
 
 class LiveView:
-    """The thread that draws. `status` and `sentence` return at once; `close` waits until all is written."""
+    """The thread that draws. `status` and `sentence` return at once; `close` waits until all is written.
+
+    A program that was stopped (Ctrl-Z) draws anew below what the shell wrote since. In the background of a shell it
+    writes lines only, for the cursor is where a person types.
+    """
 
     def __init__(
         self, stream: TextIO, environment: Mapping[str, str] = os.environ, clock: Callable[[], float] = time.monotonic
@@ -232,7 +258,10 @@ class LiveView:
         self._news = threading.Condition()
         self._now: Status | None = None
         self._sentences: deque[str] = deque()
-        self._fresh = self._ending = False
+        self._fresh = self._ending = self._continued = False
+        self._told_at = 0.0
+        self._main = threading.current_thread() is threading.main_thread()  # only there may signals be handled
+        self._before = signal.signal(signal.SIGCONT, self._go_on) if self._main else None
         self._thread = threading.Thread(target=self._run, name="live view", daemon=True)
         self._thread.start()
 
@@ -254,7 +283,12 @@ class LiveView:
             self._ending = True
             self._news.notify()
         self._thread.join(wait_s)
+        if self._main and signal.getsignal(signal.SIGCONT) == self._go_on:
+            signal.signal(signal.SIGCONT, self._before)
         return not self._thread.is_alive()
+
+    def _go_on(self, number: int, frame: FrameType | None) -> None:
+        self._continued = True  # no more: the thread that was interrupted may hold the lock
 
     def _run(self) -> None:
         drawn_at = -PAUSE_S
@@ -277,11 +311,25 @@ class LiveView:
 
     def _draw(self, now: Status | None, above: str) -> None:
         columns, rows = self._size()
-        lines = [] if now is None else block(now, columns, rows, self._colour)
+        front = self._in_front()
+        if self._continued or not front:
+            self._continued = False
+            self._painter.forget()
+        if now is not None and not front and now.elapsed_s - self._told_at >= PLAIN_S:
+            self._told_at = now.elapsed_s
+            above += f"{now.elapsed_s:7.1f} s  {in_one_line(now)}\n"
+        lines = block(now, columns, rows, self._colour) if now is not None and front else []
         written = self._painter.paint(lines, columns, above)
         if written:
             self._stream.write(written)
             self._stream.flush()
+
+    def _in_front(self) -> bool:
+        """Return whether the terminal is given to this program (tcgetpgrp(3)), as far as can be told."""
+        try:
+            return os.tcgetpgrp(self._stream.fileno()) in (0, os.getpgrp())
+        except (OSError, ValueError):
+            return True  # not the terminal that this program was started from
 
     def _size(self) -> tuple[int, int]:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -105,6 +106,20 @@ def test_lines_only(bench: Benches, options: tuple[str, ...], environment: dict[
         assert session.end() == 0
     assert b"\x1b" not in session.shown
     assert re.search(rb"\r(?!\n)", session.shown) is None
+    assert b"A complete dump of" in session.shown
+
+
+def test_in_the_background_of_a_shell_the_line_that_a_person_types_is_left_alone(bench: Benches) -> None:
+    b = bench(dump_seconds=1.0, reboot_seconds=0.5)
+    shell = ["bash", "--norc", "--noediting", "-i"]
+    environment = {"TERM": "linux", "PS1": "# ", **b.environment()}
+    with TerminalSession(shell, environment, b.folder) as session:
+        words = [sys.executable, "-m", "trigger", "nmi", b.host, *b.confirmed()]
+        session.type(f"{shlex.join(words)} &\n")
+        session.await_text("report: ")
+        session.type("wait $!; exit $?\n")
+        assert session.end() == 0
+    assert b"\x1b" not in session.shown
     assert b"A complete dump of" in session.shown
 
 

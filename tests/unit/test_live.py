@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -37,7 +39,7 @@ def test_what_a_person_needs_is_there() -> None:
     assert lines[0] == "    0.0 s  the controller accepted it"
     assert lines[1].startswith("-- server42: the dump is being written for 12 s; 45 s since the shot ")
     assert lines[2] == "dump: writing [#########-----------------] 36 %; 12.3 MB at 5.6 MB/s; 12 s left"
-    assert lines[3:5] == [f"  {text}" for text in NOW.evidence]
+    assert lines[3:5] == [f"  {text}" for text in sorted(NOW.evidence)]
     assert lines[5:7] == [f"  | {text}" for text in NOW.console]
     assert lines[7] == "safe to power-cycle: NO, a dump is being written"
 
@@ -49,7 +51,27 @@ def test_it_fits(columns: int, rows: int) -> None:
     lines = block(now, columns, rows, False)
     assert len(lines) <= max(1, rows - 1)
     assert all(len(line) < max(20, columns) for line in lines)
-    assert any(line.startswith("safe to power-") for line in lines)
+    assert any(line.startswith(("safe to power-cycle: NO", "power-cycle: NO")) for line in lines)
+
+
+@pytest.mark.parametrize("columns", [20, 22, 30, 40, 41, 42, 80])
+@pytest.mark.parametrize(
+    ("safe", "answers"),
+    [
+        ("yes", ("safe to power-cycle: yes", "power-cycle: yes")),
+        ("no", ("safe to power-cycle: NO", "power-cycle: NO")),
+        ("unknown", ("safe to power-cycle: not known, so do not", "power-cycle: DON'T")),
+    ],
+)
+def test_the_answer_is_never_cut(columns: int, safe: str, answers: tuple[str, ...]) -> None:
+    """A line that ends after "safe to power-cycle" is worse than none."""
+    lines = block(NOW._replace(safe=safe, safe_reason="r" * 300), columns, 5, False)
+    assert lines[-1].startswith(answers)
+
+
+def test_sources_keep_their_places() -> None:
+    turned = NOW._replace(evidence=NOW.evidence[::-1])
+    assert block(turned, 80, 24, False) == block(NOW, 80, 24, False)
 
 
 def test_the_reason_is_not_cut_where_there_is_room() -> None:
@@ -143,6 +165,32 @@ def test_wide_characters_are_cut_by_columns() -> None:
 
 def test_durations() -> None:
     assert [duration(s) for s in (-1, 0, 59.9, 60, 3599, 3723)] == ["0 s", "0 s", "59 s", "1:00", "59:59", "1:02:03"]
+
+
+SHELL = ("^Z", "[1]+  Stopped                 trigger nmi server42", "$ fg", "trigger nmi server42")
+
+
+def test_after_ctrl_z_it_is_drawn_below_what_the_shell_wrote() -> None:
+    screen, feed = screen_of(80, 40)
+    stream = Slow()
+    view = LiveView(stream, {"TERM": "xterm"})
+    view.status(NOW)
+    until(lambda: "safe to power-cycle" in stream.text)
+    seen = stream.text
+    feed.feed(seen + "\r\n" + "\r\n".join(SHELL) + "\r\n")
+    before = shown(screen)
+    os.kill(os.getpid(), signal.SIGCONT)
+    later = NOW._replace(elapsed_s=95.0, percent=80.0)
+    view.status(later)
+    until(lambda: stream.text.count("safe to power-cycle") == 2)
+    again = stream.text
+    feed.feed(again[len(seen) :])
+    assert shown(screen) == [*before, *block(later, 80, 24, False)], "nothing of the shell's is overwritten"
+    view.sentence("The verdict.\n")
+    assert view.close(60)
+    feed.feed(stream.text[len(again) :])
+    assert shown(screen) == [*before, "The verdict."]
+    assert signal.getsignal(signal.SIGCONT) is signal.SIG_DFL
 
 
 class Slow(io.StringIO):

@@ -32,7 +32,8 @@ class Seen(NamedTuple):
     the shot when the same boot was last seen. `shot` is what was sent, in words. `phase` is as in
     trigger/watch/phases.py; `cause` is why its witnesses say that there will be no dump; `percent` makedumpfile's.
     `console` is open, lost, unavailable or none, and `last` the last thing that was seen, in words of ours.
-    `own_disk`: the target is the host's own disk. `record` is why the last preflight expected no dump.
+    `own_disk`: the target is the host's own disk. `record` is why the last preflight expected no dump. `searched`:
+    every target was listed since the host was back.
     """
 
     outcome: str
@@ -56,6 +57,7 @@ class Seen(NamedTuple):
     last: str = ""
     own_disk: bool = False
     record: tuple[str, ...] = ()
+    searched: bool = False
 
 
 def decide(host: str, seen: Seen) -> Finished | None:
@@ -181,7 +183,7 @@ def _no_dump(host: str, seen: Seen) -> Finished | None:
         grace = NO_DUMP_SAID_S if seen.own_disk else NO_DUMP_SAID_ELSEWHERE_S
     if seen.dump in ("incomplete", "failed") and seen.dump_final:
         what = f"the dump at {seen.dump_path or 'its target'} is not complete ({seen.dump_text or seen.dump})"
-    elif seen.dump == "waiting" and seen.since_back_s >= grace:
+    elif seen.dump == "waiting" and seen.searched and seen.since_back_s >= grace:
         what = f"no new dump is at its target {seen.since_back_s:.0f} s after it came back"
     else:
         return None

@@ -81,7 +81,7 @@ def code(story: Story) -> int:
     elif story.phase in ("saving", "crash-kernel"):
         seen = Seen("accepted", timed_out=True)
     else:
-        seen = Seen("accepted", boot="new", since_back_s=61.0)
+        seen = Seen("accepted", boot="new", since_back_s=61.0, searched=True)
     finished = decide("server42", seen._replace(phase=story.phase, cause=story.cause, console="open"))
     assert finished is not None
     return finished.exit_code

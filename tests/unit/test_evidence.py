@@ -120,6 +120,9 @@ def test_a_new_boot_without_a_dump_is_nine_sooner_when_the_console_says_why() ->
     before.own_disk = True
     before.take(console("Kernel panic - not syncing: x", "Rebooting in 10 seconds.."), 1.0)
     before.take(HostState("banner", "new", at=1030.0), 30.0)
+    before.take(TargetState(State.WAITING), 31.0)
+    assert decide("server42", seen(before, 35.0)) is None, "that was listed before the host was back"
+    before.take(TargetState(State.WAITING, searched=True), 35.0)
     finished = decide("server42", seen(before, 35.0))
     assert finished is not None
     assert finished.exit_code == 9

@@ -19,7 +19,7 @@ from trigger.verdict import NO_DUMP_GRACE_S, SAME_BOOT_PROOF_S, Seen, decide
         (Seen("unknown", boot="same", same_boot_s=SAME_BOOT_PROOF_S), 8, "maybe", "yes", True),
         (Seen("accepted", boot="new", dump="incomplete", dump_final=True), 9, "yes", "yes", True),
         (Seen("accepted", boot="new", dump="failed", dump_final=True), 9, "yes", "yes", True),
-        (Seen("accepted", boot="new", since_back_s=NO_DUMP_GRACE_S), 9, "yes", "yes", True),
+        (Seen("accepted", boot="new", since_back_s=NO_DUMP_GRACE_S, searched=True), 9, "yes", "yes", True),
         (Seen("accepted", boot="new", dump="landed", since_back_s=NO_DUMP_GRACE_S), 10, "yes", "yes", False),
         (Seen("accepted", detached=True), 10, "yes", "unknown", False),
         (Seen("unknown", detached=True), 10, "maybe", "unknown", False),
@@ -48,7 +48,8 @@ def test_every_end(seen: Seen, code: int, sent: str, safe: str, ends: bool) -> N
         Seen("accepted", dump="unreadable", boot="new", since_back_s=999),
         Seen("accepted", dump="incomplete"),
         Seen("accepted", boot="same", same_boot_s=SAME_BOOT_PROOF_S - 1, since_fire_s=999),
-        Seen("accepted", boot="new", since_back_s=NO_DUMP_GRACE_S - 1),
+        Seen("accepted", boot="new", since_back_s=NO_DUMP_GRACE_S - 1, searched=True),
+        Seen("accepted", boot="new", since_back_s=999),  # nobody has looked since
         Seen("accepted", boot="new", dump="writing", since_back_s=999),
         Seen("unknown", until="crashed"),
         Seen("accepted", until="crashed", dump="writing"),  # on a shared target: another host's

@@ -52,7 +52,8 @@ class TargetState:
     and may not be. `facts` and `verdict` are there once the dump was read, `look` once the kernel log beside
     it was. `others` tells of dumps there that are not ours. `final` says that watching longer would change
     nothing, `unproved` that the proof of a landed dump comes next, and `ours` that the dump's header, or the
-    name of its folder, is this host's: on a shared target only that counts.
+    name of its folder, is this host's: on a shared target only that counts. `searched` says that the target was
+    listed after the host was back: what is missing then has not come.
     """
 
     state: State
@@ -69,6 +70,7 @@ class TargetState:
     final: bool = False
     unproved: bool = False
     ours: bool = False
+    searched: bool = False
 
 
 @dataclass

@@ -145,10 +145,11 @@ class _Watch:
 
     def _look(self) -> TargetState:
         known = frozenset(self.others)
+        host_back = self.host_back()  # asked first: a listing from before says nothing of what came until then
         found = self._call(lambda store: looks.candidates(store, self.baseline, known), LOOK_SECONDS)
         if found is None:
-            return TargetState(State.WAITING, reason=f"{self.baseline.path} does not exist yet")
-        host_back = self.host_back()
+            reason = f"{self.baseline.path} does not exist yet"
+            return TargetState(State.WAITING, reason=reason, searched=host_back)
         states = []
         for candidate in found:
             now = self.clock.monotonic()
@@ -160,7 +161,7 @@ class _Watch:
                 self.others[candidate.name] = following.another
             else:
                 states.append(state)
-        return _best(states)
+        return replace(_best(states), searched=host_back)
 
     def _call(self, function: Callable[[Store], T], seconds: float) -> T:
         """Run `function` on the store, opening one first if needed, in a thread and within `seconds`."""

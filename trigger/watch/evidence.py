@@ -80,6 +80,7 @@ class Evidence:
             dump_text=harmless(target.reason),
             dump_ours=target.ours,
             dump_final=target.final,
+            searched=target.searched,
             boot=host.boot,
             since_fire_s=since_fire_s,
             same_boot_s=self._same_boot_s(),

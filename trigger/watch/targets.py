@@ -20,9 +20,10 @@ from trigger.watch.report import Report
 from trigger.watch.target import Place, places_of
 from trigger.watch.watched import Watched
 
-# What says most comes first. Something may still come where nothing is yet, so a failure elsewhere says less.
+# What says most comes first. Something may still come where nothing is yet, so a failure elsewhere says less; and it
+# may lie already where nobody can look, so that nothing is at another target says less than that.
 _ORDER = (
-    State.VERIFIED, State.LANDED, State.WRITING, State.WAITING, State.UNREADABLE, State.TIMED_OUT,
+    State.VERIFIED, State.LANDED, State.WRITING, State.UNREADABLE, State.WAITING, State.TIMED_OUT,
     State.INCOMPLETE, State.FAILED,
 )  # fmt: skip
 
@@ -94,9 +95,13 @@ class Targets:
 
 
 def together(states: Sequence[TargetState]) -> TargetState:
-    """Return the state that says most; it is final when it is verified, or when no place will change any more."""
+    """Return the state that says most; it is final when it is verified, or when no place will change any more.
+
+    `searched` is when every place was, or will not change any more.
+    """
     best = min(states, key=lambda state: _ORDER.index(state.state))
-    return replace(best, final=best.state is State.VERIFIED or all(state.final for state in states))
+    final = best.state is State.VERIFIED or all(state.final for state in states)
+    return replace(best, final=final, searched=all(state.searched or state.final for state in states))
 
 
 def expectation(watched: Watched) -> Expectation:

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.post import savers, vmcores
+from tests.unit.post.watching import watch
 from trigger.clock import Deadline, SystemClock
 from trigger.driver import Identity
 from trigger.host import Host, Ssh
 from trigger.known import Known
 from trigger.post.following import TargetState
-from trigger.post.landing import State
+from trigger.post.landing import Entry, State
 from trigger.post.target import LocalStore
 from trigger.record import DumpTarget, Record
 from trigger.watch.baseline import BaselineProbe
@@ -109,6 +110,7 @@ def test_a_path_is_shown_as_inspect_takes_it(read: str, stores: dict[str, str], 
         ([State.LANDED, State.WRITING], State.LANDED, False),
         ([State.FAILED, State.WAITING], State.WAITING, False),
         ([State.INCOMPLETE, State.UNREADABLE], State.UNREADABLE, False),
+        ([State.WAITING, State.UNREADABLE], State.UNREADABLE, False),  # where nobody can look it may lie already
         ([State.INCOMPLETE, State.FAILED], State.INCOMPLETE, True),
     ],
 )
@@ -117,6 +119,27 @@ def test_together(states: list[State], best: State, final: bool) -> None:
     for order in (states, states[::-1]):
         found = together([TargetState(state, final=state in over) for state in order])
         assert (found.state, found.final) == (best, final)
+
+
+def test_nothing_was_found_only_once_every_place_was_listed_after_the_host_was_back() -> None:
+    old, new = TargetState(State.WAITING), TargetState(State.WAITING, searched=True)
+    over = TargetState(State.FAILED, final=True)
+    assert not together([new, old]).searched
+    assert together([new, over, new]).searched
+
+
+def test_a_listing_from_before_the_host_was_back_is_none_of_after(tmp_path: Path) -> None:
+    """The listing hangs while the host comes back: what it did not show may have come since."""
+    back: list[bool] = []
+
+    class Slow(LocalStore):
+        def list(self, path: str) -> dict[str, Entry]:
+            found = super().list(path)
+            back.append(True)
+            return found
+
+    _, states = watch(tmp_path, seconds=10.0, factory=Slow, back=lambda: bool(back))
+    assert [(state.state, state.searched) for state in states[:2]] == [(State.WAITING, False), (State.WAITING, True)]
 
 
 def test_landed_at_one_of_three_is_landed_and_each_tells(tmp_path: Path) -> None:

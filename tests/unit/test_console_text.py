@@ -212,3 +212,26 @@ def test_silence_is_odd_after_a_while_and_never_an_end() -> None:
     waiting = Story(phase="crash-kernel", hints=("network-wait",))
     assert phases.warning(waiting, 700.0, console=True) == ""
     assert phases.warning(waiting, 800.0, console=True) != ""
+
+
+@pytest.mark.parametrize(
+    ("lines", "phase", "cause"),
+    [
+        # hardlockup_panic=0: the kernel says so, as hung ones do, and goes on hanging
+        (["watchdog: Watchdog detected hard LOCKUP on cpu 3"], "fired", ""),
+        (["Watchdog detected hard LOCKUP on cpu 3", "Kernel panic - not syncing: Hard LOCKUP"], "panicked", ""),
+        # a dump that is saved is none the worse for what its crash kernel does on its way out
+        (["Command line: elfcorehdr=1", "kdump: saving vmcore complete", "Kernel panic - not syncing: x"], "saved", ""),
+        (["Command line: elfcorehdr=1", "kdump: saving vmcore complete", "Command line: ro",
+          "Kernel panic - not syncing: VFS: Unable to mount root fs", "---[ end Kernel panic - not syncing"], "rebooting", ""),
+        (["Command line: elfcorehdr=1", "Kernel panic - not syncing: x"], "failed", "itself panicked"),
+        # a host that hangs on its network storage
+        (["Host not responding"], "fired", ""),
+        (["Kernel panic - not syncing: x", "Host not responding"], "failed", "the network did not come up"),
+    ],
+)  # fmt: skip
+def test_what_is_no_failure_and_no_crash(lines: list[str], phase: str, cause: str) -> None:
+    _, story, _ = told([f"{line}\n".encode() for line in lines])
+    assert story.phase == phase
+    assert cause in story.cause
+    assert bool(cause) == bool(story.cause)

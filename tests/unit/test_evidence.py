@@ -159,6 +159,26 @@ def test_packets_are_weak_and_never_go_back() -> None:
     assert found.story.phase == "saving"
 
 
+@pytest.mark.parametrize(
+    ("line", "phase"), [("reboot: Restarting system", "rebooting"), ("kdump: saving vmcore failed", "failed")]
+)
+def test_a_late_packet_takes_nothing_back(line: str, phase: str) -> None:
+    """A crash kernel sends them until the last moment, and at the shell at which it has stopped."""
+    found = evidence()
+    found.take(console("Command line: elfcorehdr=1", "Copying data     : [ 41.0 %] / eta: 9s", line), 1.0)
+    found.take(Report("fence_kdump", "weak", "a packet", "crash-kernel"), 2.0)
+    found.take(Report("controller", "strong", "bmc: log: OS Stop", "panicked"), 3.0)
+    assert found.story.phase == phase
+
+
+def test_a_dump_that_grows_overrules_a_failure_and_its_cause() -> None:
+    found = evidence()
+    found.take(console("Command line: elfcorehdr=1", "kdump: saving vmcore failed"), 1.0)
+    assert found.story.cause
+    found.take(TargetState(State.WRITING, ours=True), 2.0)
+    assert (found.story.phase, found.story.cause) == ("saving", "")
+
+
 class Bmc(Driver):
     """A controller with a log, a power state and, sometimes, a clock."""
 

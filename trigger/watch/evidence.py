@@ -65,7 +65,7 @@ class Evidence:
         if isinstance(news, ConsoleNews):
             return self._take_console(news, now)
         if news.phase:
-            self.story = phases.witnessed(self.story, news.phase, now)
+            self.story = phases.witnessed(self.story, news.phase, now, lesser=True)
             self._last = news.text
         self._say(news.source, news.text)
         return [Observed(news.phase or self.story.phase, news.source, news.grade, news.text)]

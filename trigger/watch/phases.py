@@ -42,7 +42,6 @@ _MEANS: Mapping[str, str] = {
     "nmi-ignored": "ignored",
     "sysrq-denied": "denied",
     "hpwdt": "panicked",
-    "hard-lockup": "panicked",
     "sysrq-crash": "panicked",
     "old-crash": "panicked",
     "jump": "crash-kernel",
@@ -69,6 +68,8 @@ _MEANS: Mapping[str, str] = {
 }
 _ORDER = {phase: at for at, phase in enumerate(("fired", "panicked", "crash-kernel", "saving", "saved"))}
 _DUMPING = ("crash-kernel", "saving", "saved")
+# What a lesser witness says comes late and in any order: it takes none of these back.
+_AFTERWARDS = ("failed", "rebooting", "back")
 
 # linux-crash-path 6.3: how long a phase may last before it is odd. A warning on the screen, never the end of a run.
 PATIENCE_S: Mapping[str, float] = {
@@ -116,14 +117,18 @@ def after(story: Story, seen: Sighting, at: float) -> Story:
     return _go(story, _phase(story, seen), seen, at)
 
 
-def witnessed(story: Story, phase: str, at: float) -> Story:
-    """Return the story after another witness than the console (the host, the target, a packet) has seen `phase`."""
-    if phase == story.phase or story.phase == "back":
+def witnessed(story: Story, phase: str, at: float, *, lesser: bool = False) -> Story:
+    """Return the story after another witness than the console (the host, the target, a packet) has seen `phase`.
+
+    `lesser` is one that only adds to the others, such as a packet, which a crash kernel sends at a shell as well.
+    """
+    if phase == story.phase or story.phase == "back" or (lesser and story.phase in _AFTERWARDS):
         return story
     if phase in _ORDER and story.phase in _ORDER and _ORDER[phase] < _ORDER[story.phase]:
         return story
     crash_kernel = story.crash_kernel or phase in _DUMPING
-    return story._replace(phase=phase, since=at, moved=at, crash_kernel=crash_kernel)
+    cause = "" if phase in _DUMPING else story.cause  # it goes on, whatever was said
+    return story._replace(phase=phase, since=at, moved=at, crash_kernel=crash_kernel, cause=cause)
 
 
 def warning(story: Story, now: float, *, console: bool) -> str:
@@ -155,11 +160,15 @@ def _details(story: Story, seen: Sighting, at: float) -> Story:
 def _phase(story: Story, seen: Sighting) -> str:
     """Return the phase after a sighting, "" when it tells nothing of it."""
     if seen.pattern in ("panic", "rebooting-in", "end-panic"):
+        if story.phase in ("saved", "rebooting") and story.crash_kernel:
+            return ""  # the crash kernel on its way out, or the boot after it: the dump is none the worse
         if story.crash_kernel:
             return "failed"
         return "panicked" if seen.pattern == "panic" else "failed"
     if seen.pattern == "boot":
         return "rebooting" if story.phase in ("saved", "rebooting", "fired", "ignored", "denied") else "failed"
+    if seen.pattern == "network-failed" and story.phase in ("fired", "ignored", "denied"):
+        return ""  # a host that hangs says such things of its own disks and peers
     if seen.pattern == "login":
         return "rebooting" if story.phase in ("saved", "failed") else ""
     return _MEANS.get(seen.pattern, "")

@@ -12,6 +12,7 @@ import pytest
 from tests.leaks import Leaks, ProcessWatch, watch_subprocesses
 from trigger.redaction import LIVE, Redactor
 from trigger.simulated.machine import SimulatedMachine
+from trigger.state import SHARED
 
 # Those that no simulated machine makes up and no resolver sees: what tests give to drivers and far ends directly.
 CONSTANTS = (
@@ -26,6 +27,8 @@ _WATCH = ProcessWatch(LEAKS)
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin to look; let signals act, which a shell has its background jobs ignore, and those theirs."""
+    if SHARED.exists():
+        pytest.exit(f"{SHARED} is there: tests would write to the journal of real fires. Run them elsewhere.", 3)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     from tests.drivers.ipmi_bmcs import PASSWORD

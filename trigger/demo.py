@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -22,8 +22,8 @@ def demo(folder: Path, as_json: bool) -> int:
     config = folder / "config.yaml"
     with SimulatedMachine(Switches(dump_seconds=2.0, reboot_seconds=1.0), folder / "machine") as machine:
         machine.write_config(config)
-        # The folder's own state: XDG_STATE_HOME is what a user would set to the same end.
-        os.environ["XDG_STATE_HOME"] = str(folder / "state")
+        with config.open("a") as file:  # else it would be /var/lib/trigger where that is: the journal of real fires
+            file.write(f"state_dir: {json.dumps(str(folder / 'state'))}\n")
         words = ["trigger", "nmi", HOST, "--config", str(config), "--confirm", HOST]
         words += ["--override", "no-record", "--reason", "demo"]
         _say(f"A simulated {HOST} hangs: TCP connects, SSH says nothing. Its BMC answers at "

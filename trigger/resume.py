@@ -120,9 +120,11 @@ def _find(state: StateFolder, host: str, run_id: str) -> tuple[OpenFire, int]:
     lines = read_journal(state, host)
     found = [fire for fire in fires(lines) if not run_id or fire.run == run_id]
     if not found:
-        which = f"run {run_id}" if run_id else "a run that sent something"
+        which = f"there is no run {run_id}" if run_id else "no run sent anything"
+        if any(line.run == run_id for line in lines):
+            which = f"run {run_id} sent nothing"
         raise ConfigError(
-            f"{host}: the journal in {state.host_folder(host)} has no {which}; there is nothing to wait for.",
+            f"{host}: {which} (journal: {state.host_folder(host)}); there is nothing to wait for.",
             next_step=f"trigger history {host} shows its runs.",
         )
     fire = found[-1]

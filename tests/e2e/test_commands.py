@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +106,32 @@ def test_the_demo_runs_as_an_ordinary_user_apart_from_the_real_state(bench: Benc
     assert json.loads(out.splitlines()[-1])["dump"].endswith("vmcore")
     assert "counted 1 NMI" in err
     assert not b.state.exists()
+
+
+def test_the_demo_never_writes_to_the_journal_of_real_fires(bench: Benches, tmp_path: Path) -> None:
+    """Where /var/lib/trigger is, that is what everything else writes to."""
+    b = bench()
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o700)
+    b.program = ("-c", f"import pathlib, trigger.state as s; s.SHARED = pathlib.Path({str(shared)!r})\n"
+                       "from trigger.cli import main; raise SystemExit(main())")  # fmt: skip
+    kept = tmp_path / "kept"
+    done = b.run("demo", "--json", "--keep", str(kept))
+    assert done.code == 0, done.err
+    assert list(shared.iterdir()) == []
+    assert list(kept.glob("state/hosts/server42/runs/*/report.html"))
+    again = b.run("demo", "--keep", str(kept))
+    assert (again.code, "File exists" in again.err) == (2, True)
+
+
+def test_wait_says_which_run_there_is_not(bench: Benches) -> None:
+    b = bench()
+    assert "no run sent anything" in b.run("wait", b.host).err
+    assert b.run("nmi", b.host, "--confirm", b.host).code == 5  # nobody has preflighted it
+    [run] = [json.loads(line)["run"] for line in output(b, "history", b.host, "--json").splitlines()]
+    assert f"run {run} sent nothing" in b.run("wait", b.host, "--run", run).err
+    missing = b.run("wait", b.host, "--run", "x")
+    assert (missing.code, "there is no run x" in missing.err) == (3, True)
 
 
 def test_output_nobody_reads_is_no_error(bench: Benches) -> None:

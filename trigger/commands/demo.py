@@ -21,7 +21,12 @@ def command(ctx: click.Context, keep: Path | None, as_json: bool) -> None:
     from trigger.demo import demo
 
     if keep is not None:
-        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ctx.exit(demo(keep, as_json))
+        try:
+            keep.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            raise click.BadParameter(f"{keep} cannot be made: {error.strerror}", param_hint="'--keep'") from None
+        ctx.exit(demo(keep.absolute(), as_json))
     with tempfile.TemporaryDirectory(prefix="trigger-demo-") as folder:
-        ctx.exit(demo(Path(folder), as_json))
+        code = demo(Path(folder), as_json)
+    click.echo(f"{folder} is gone again; --keep DIRECTORY keeps the dump and the report.", err=True)
+    ctx.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 import time
@@ -363,6 +364,14 @@ def test_the_example_has_no_problems() -> None:
     for name in ("server01", "db7"):
         assert found.host(name, known_drivers=set(OURS)).controllers
         assert found.warnings_for(name) == []
+
+
+def test_what_the_example_has_as_a_comment_has_no_problems_either(tmp_path: Path) -> None:
+    text = re.sub(r"(?m)^# ((policy|state_dir|notify):|  \w+: )", r"\1", EXAMPLE.read_text())
+    found = config(tmp_path, text)
+    assert found.check(set(OURS)) == []
+    assert (found.policy, found.state_dir) == ("/srv/trigger/policy.yaml", "/srv/trigger/state")
+    assert found.notify.command[1:] == ("--team", "platform")
 
 
 def test_the_example_shows_every_key() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -302,6 +303,19 @@ def test_no_text_raises_anything_but_a_configuration_error(tmp_path_factory: pyt
     file = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     file.write_text(text, encoding="utf-8", errors="surrogatepass")
     use_everything(file)
+
+
+def test_a_pipe_is_read_and_one_that_nobody_writes_to_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Timer(0.2, pipe.write_bytes, (GOOD,))
+    writer.start()
+    assert load(pipe).host_names() == ["server42"]
+    writer.join(60)
+    monkeypatch.setattr(config_file, "_PIPE_SECONDS", 0.1)
+    assert refusal(pipe).message == f"{pipe}: is a pipe, and nobody wrote to it within 0 s"
 
 
 @settings(max_examples=300, deadline=2000)

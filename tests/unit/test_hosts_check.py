@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from trigger import cli
+from trigger.errors import TriggerError
 
 
 def check(folder: Path, **controller: object) -> tuple[int, str]:
@@ -49,3 +51,36 @@ def test_wrong_options_are_found_with_their_line(tmp_path: Path, controller: dic
 )
 def test_what_is_right_passes(tmp_path: Path, controller: dict[str, object]) -> None:
     assert check(tmp_path, **controller)[0] == 0
+
+
+def hosts(folder: Path, *arguments: str, more: str = "") -> tuple[int, str]:
+    config = folder / "config.yaml"
+    config.write_text(f"{more}hosts:\n  server42: {{controllers: [{{driver: ipmi, address: 192.0.2.1}}]}}\n")
+    done = CliRunner().invoke(cli.trigger, ["hosts", *arguments, "--config", str(config)])
+    raised = str(done.exception) if isinstance(done.exception, TriggerError) else ""
+    return done.exit_code, done.output + raised
+
+
+def test_a_policy_that_would_refuse_every_fire_is_found(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    more = f"policy: {policy}\n"
+    code, said = hosts(tmp_path, "--check", more=more)
+    assert (code, said.splitlines()[-1]) == (3, f"{tmp_path}/config.yaml: 1 problem")
+    assert f"The policy {policy} cannot be read (No such file or directory)" in said
+    policy.write_text("fires_per_hour: 0\nroutes: [nmi, x/y]\n")
+    code, said = hosts(tmp_path, "--check", more=more)
+    assert (code, said.splitlines()[-1]) == (3, f"{tmp_path}/config.yaml: 2 problems")
+    assert f"{policy}:1: fires_per_hour: must be a whole number" in said
+    policy.write_text("fires_per_hour: 1\n")
+    assert hosts(tmp_path, "--check", more=more) == (0, f"{tmp_path}/config.yaml: 1 host, no problems\n")
+
+
+def test_a_host_that_is_not_there_is_not_in_order(tmp_path: Path) -> None:
+    assert hosts(tmp_path, "--check", "server42")[0] == 0
+    assert "no host is named 'server43'" in hosts(tmp_path, "--check", "server43")[1]
+
+
+def test_a_file_that_cannot_be_read_is_no_wrong_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For root everything can be read, so the kernel's answer to "may I?" is what is changed here."""
+    monkeypatch.setattr(os, "access", lambda *_a, **_k: False)
+    assert hosts(tmp_path, "--check")[0] == 0

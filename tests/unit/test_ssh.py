@@ -114,7 +114,7 @@ def test_files_that_are_missing_are_named(sshd: Sshd) -> None:
 
 
 def test_nobody_there(sshd: Sshd) -> None:
-    with pytest.raises(Unreachable, match="cannot be reached"):
+    with pytest.raises(Unreachable, match=r"cannot be reached over SSH: Connection refused\.$"):
         run(sshd.ssh(port=1), "true", Deadline(10))
     with pytest.raises(Unreachable):
         run(sshd.ssh(host="nowhere.invalid"), "true", Deadline(10))

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @click.command("hosts")
 @click.argument("patterns", nargs=-1, metavar="[HOST|PATTERN|@TAG]...", shell_complete=complete_host)
-@click.option("--check", is_flag=True, help="Check the whole configuration strictly; exit 3 when anything is wrong.")
+@click.option(
+    "--check", is_flag=True, help="Check the whole configuration, and policies, strictly; 3 when anything is wrong."
+)
 @click.option("--json", "as_json", is_flag=True, help="One host a line as JSON.")
 @config_option
 @click.pass_context
@@ -29,7 +31,10 @@ def command(ctx: click.Context, patterns: tuple[str, ...], check: bool, as_json:
 
     loaded = load(config)
     if check:
-        ctx.exit(_check(loaded))
+        code = _check(loaded)
+        if patterns and not code:
+            loaded.select(patterns)  # raises for a host that is not there
+        ctx.exit(code)
     state = StateFolder.choose(loaded.state_dir)
     names = loaded.select(patterns) if patterns else loaded.host_names()
     for name in names:
@@ -44,13 +49,17 @@ def _check(config: Config) -> int:
 
     entries = registered()
     problems = [str(problem) for problem in config.check({entry.name for entry in entries})] + contested(entries)
-    problems = problems or _problems_of_drivers(config)
+    problems = problems or _problems_of_drivers(config) + _problems_of_policy(config)
     for problem in problems:
         click.echo(problem)
     where = config.path or "no configuration file"
-    count = len(config.host_names()) if not problems else 0
-    click.echo(f"{where}: {len(problems)} problems" if problems else f"{where}: {count} hosts, no problems", err=True)
+    hosts = "" if problems else f"{_counted(len(config.host_names()), 'host')}, no problems"
+    click.echo(f"{where}: {hosts or _counted(len(problems), 'problem')}", err=True)
     return 3 if problems else 0
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _problems_of_drivers(config: Config) -> list[str]:
@@ -67,6 +76,18 @@ def _problems_of_drivers(config: Config) -> list[str]:
             except ConfigError as error:
                 problems.append(f"{controller.where}: {name}: {error.message}")
     return list(dict.fromkeys(problems))
+
+
+def _problems_of_policy(config: Config) -> list[str]:
+    """Return why no fire at all would be let through: a policy file that is wrong or cannot be read."""
+    from trigger.errors import TriggerError
+    from trigger.policy.file import policies_in_force
+
+    try:
+        policies_in_force(config.policy)
+    except TriggerError as error:
+        return error.message.split("\n  ")
+    return []
 
 
 class _NoPassword:

@@ -31,6 +31,8 @@ def command(ctx: click.Context, where: str, deep: bool, as_json: bool, config: P
     """
     from trigger.post.facts import Complete
 
+    if not where:
+        raise click.BadParameter("is empty", param_hint="'FILE-or-URL'")
     try:
         found = _inspect(where, config, deep)
     except OSError as error:

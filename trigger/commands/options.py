@@ -51,7 +51,7 @@ def one_host(ctx: click.Context, param: click.Parameter, value: str) -> str:
 host_argument = click.argument("host", metavar="HOST", callback=one_host, shell_complete=complete_host)
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # whether it can be read, reading it says: exit code 3
     help="Configuration file [TRIGGER_CONFIG, ~/.config/trigger/config.yaml, /etc/trigger/config.yaml].",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Events as JSON, one a line, on standard output.")

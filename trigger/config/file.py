@@ -26,6 +26,7 @@ from trigger.errors import ConfigError
 SYSTEM_FILE = Path("/etc/trigger/config.yaml")
 SYSTEM_POLICY = "/etc/trigger/policy.yaml"  # always in force; text, since every fire looks whether it is there
 _MAX_BYTES = 64 * 1024 * 1024
+_PIPE_SECONDS = 10.0  # for the first byte of a pipe: `--config <(sops -d config.yaml)`
 _NEXT = "Nothing was sent. Name the right file with --config or TRIGGER_CONFIG."
 _KEY = r"""(?:[A-Za-z0-9][A-Za-z0-9._-]*|"[^"\\\n]+"|'[^'\n]+')"""
 # Control characters, and the line breaks that YAML 1.1 knows and no editor shows (U+0085, U+2028, U+2029).
@@ -128,9 +129,17 @@ def read(path: Path) -> ConfigFile:
 def _content(path: Path) -> tuple[bytes, int]:
     """Return the bytes of the file and its mode."""
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            content = file.read(_MAX_BYTES + 1)
+        # A named pipe that nobody writes to would hold up whoever opens it, for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISFIFO(mode):
+                _await_writer(descriptor, path)
+            os.set_blocking(descriptor, True)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(_MAX_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}", next_step=_NEXT) from None
     except ValueError:
@@ -141,6 +150,13 @@ def _content(path: Path) -> tuple[bytes, int]:
             next_step="Write hosts as patterns such as server[01-48], or name the right file with --config.",
         )
     return content, mode
+
+
+def _await_writer(descriptor: int, path: Path) -> None:
+    import select
+
+    if not select.select([descriptor], [], [], _PIPE_SECONDS)[0]:
+        raise ConfigError(f"{path}: is a pipe, and nobody wrote to it within {_PIPE_SECONDS:.0f} s", next_step=_NEXT)
 
 
 def _decoded(content: bytes, name: str) -> str:

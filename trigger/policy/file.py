@@ -99,14 +99,15 @@ def _groups(uid: int) -> frozenset[str]:
 def _text(path: str) -> str:
     """Return the text of the file; fails closed."""
     try:
+        if not stat.S_ISREG(mode := Path(path).stat().st_mode):
+            raise _refused("is not a regular file", path)  # a pipe would hold up the fire
         with Path(path).open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
             content = file.read(_MAX_BYTES + 1)
         text = content.decode("utf-8")
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise _refused(f"cannot be read ({why})", path) from None
-    if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
+    if mode & stat.S_IWOTH:
         raise _refused("can be written by everybody", path)
     if len(content) > _MAX_BYTES:
         raise _refused("is larger than any policy", path)

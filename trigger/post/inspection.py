@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from trigger.errors import DriverError
 from trigger.host import Ssh
@@ -43,7 +44,7 @@ def inspect_url(
     opened by name, OSError or DriverError for what cannot be read.
     """
     if "://" not in where:
-        where = str(Path(where).resolve())
+        where = os.path.realpath(where)  # a link that leads in a circle is refused when it is opened
     target = resolve(where, ssh=ssh, dump_stores=dump_stores)
     with contextlib.closing(target.open()) as store:
         return inspect_in(store, target.path, deep=deep)

@@ -170,6 +170,11 @@ def in_time(make: Callable[[], Coroutine[Any, Any, T]], deadline: Deadline, ssh:
     return result
 
 
+def of_network(error: OSError) -> str:
+    """Return what the network said; asyncio puts "Connect call failed" and the address in its place. "" for nothing."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or ""
+
+
 def explain(ssh: Ssh, error: BaseException) -> DriverError | ConfigError:
     """Return what an exception of asyncssh, sshfs or the network means, as a sentence for people."""
     import asyncssh
@@ -196,7 +201,7 @@ def explain(ssh: Ssh, error: BaseException) -> DriverError | ConfigError:
     if isinstance(cause, (asyncssh.DisconnectError, asyncssh.SFTPNoConnection, asyncssh.SFTPConnectionLost)):
         return Unreachable(f"The SSH connection to {where} was lost: {said}.")
     if isinstance(cause, OSError):
-        return Unreachable(f"{where} cannot be reached over SSH: {cause.strerror or said}.")
+        return Unreachable(f"{where} cannot be reached over SSH: {of_network(cause) or said}.")
     if isinstance(cause, ValueError):
         return ConfigError(f"The SSH settings for {where} cannot be used: {said}.")
     return DriverError(f"SSH to {where} failed: {said or type(cause).__name__}.")

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from trigger.clock import Deadline
 from trigger.errors import ConfigError, DriverError, LoginFailed, Unreachable, Untrusted
 from trigger.host import Ssh
-from trigger.ssh.connection import connect_options, in_time
+from trigger.ssh.connection import connect_options, in_time, of_network
 from trigger.text import harmless
 
 _CLOSE_SECONDS = 2.0
@@ -254,5 +254,5 @@ def _explain_shell(peer: ShellPeer, error: BaseException, seen: list[str]) -> Dr
     if isinstance(error, asyncssh.Error):
         return Unreachable(f"{where} ended the connection: {said}. Nothing was sent.")
     if isinstance(error, OSError):
-        return Unreachable(f"{where} cannot be reached: {error.strerror or said}. Nothing was sent.")
+        return Unreachable(f"{where} cannot be reached: {of_network(error) or said}. Nothing was sent.")
     return DriverError(f"{where} failed: {said or type(error).__name__}. Nothing was sent.")

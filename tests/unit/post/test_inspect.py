@@ -151,3 +151,11 @@ def test_how_to_go_on(release: str, version: str, install: str) -> None:
     assert ";" not in then.crash + then.drgn
     if then.crash:
         assert then.crash.endswith(" '/var/my crash/vmcore'")
+
+
+def test_a_link_in_a_circle_and_a_name_that_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    done = run(str(tmp_path / "circle"))
+    assert isinstance(done.exception, DriverError)
+    assert "circle cannot be read" in done.exception.message
+    assert run("").exit_code == 2

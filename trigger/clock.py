@@ -43,6 +43,26 @@ class SystemClock:
             time.sleep(seconds)
 
 
+class SteadyClock:
+    """A clock whose wall clock cannot be set: it counts on from what `clock` showed when this was made."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._begun = clock.time() - clock.monotonic()
+
+    def monotonic(self) -> float:
+        """Return the monotonic clock of `clock`."""
+        return self._clock.monotonic()
+
+    def time(self) -> float:
+        """Return seconds since the epoch as of the start, whatever was done to the wall clock since."""
+        return self._begun + self._clock.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """See Clock.sleep."""
+        self._clock.sleep(seconds)
+
+
 class FastClock:
     """A clock for simulated runs: sleeping moves it on at once. Safe to share between threads."""
 

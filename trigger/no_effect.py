@@ -30,18 +30,20 @@ def prove_no_effect(fires: Sequence[OpenFire], plan: Plan, known: Known, around:
     for fire in fires:
         if fire.host != plan.host.name:
             continue  # under another name: what proves anything of this host need not prove it of that one
-        proof = _by_ssh(fire, plan, around) or _by_console(fire, plan, known, around)
+        proof = _by_ssh(fire, plan, known, around) or _by_console(fire, plan, known, around)
         if proof:
             proofs[fire.run] = proof
     return proofs
 
 
-def _by_ssh(fire: OpenFire, plan: Plan, around: Surroundings) -> str:
+def _by_ssh(fire: OpenFire, plan: Plan, known: Known, around: Surroundings) -> str:
     if plan.host.ssh is None:
         return ""
     from trigger.watch.host import BootWitness, look_at_host
 
-    state = look_at_host(plan.host.ssh, BootWitness(fire.fired_at, fire.boot_id), around.clock)
+    record = known.record
+    known_at = record.host_seen_at if record is not None and record.boot_id == fire.boot_id else None
+    state = look_at_host(plan.host.ssh, BootWitness(fire.fired_at, fire.boot_id, known_at), around.clock)
     if state.boot != "same" or state.at - fire.fired_at < SAME_BOOT_PROOF_S:
         return ""
     boot = f" (boot id {state.boot_id})" if state.boot_id else ""

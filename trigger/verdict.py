@@ -13,13 +13,14 @@ from trigger.events import Finished
 
 # A host that still runs the kernel it ran at the fire, this long after it, did not crash: a panic takes no time.
 SAME_BOOT_PROOF_S = 20.0
-# The same when its console says that the shot has arrived and was ignored: nothing is under way any more.
+# The same when its console said before that the shot has arrived and was ignored: nothing is under way any more.
 IGNORED_PROOF_S = 3.0
 # A dump is complete before its host boots again; this long after, a target without one will not get one.
 NO_DUMP_GRACE_S = 60.0
 # The same when its console says why there is none; the host's own disk is read after it came back, others in turns.
 NO_DUMP_SAID_S, NO_DUMP_SAID_ELSEWHERE_S = 2.0, 15.0
 
+NO_EFFECT = ("ignored", "denied")  # the phases of a console that says that the shot did nothing
 _DUMPING = ("crash-kernel", "saving")
 
 
@@ -33,7 +34,8 @@ class Seen(NamedTuple):
     trigger/watch/phases.py; `cause` is why its witnesses say that there will be no dump; `percent` makedumpfile's.
     `console` is open, lost, unavailable or none, and `last` the last thing that was seen, in words of ours.
     `own_disk`: the target is the host's own disk. `record` is why the last preflight expected no dump. `searched`:
-    every target was listed since the host was back.
+    every target was listed since the host was back. `told_s`: the same boot was last seen so long after the console
+    said that the shot did nothing.
     """
 
     outcome: str
@@ -58,6 +60,7 @@ class Seen(NamedTuple):
     own_disk: bool = False
     record: tuple[str, ...] = ()
     searched: bool = False
+    told_s: float = 0.0
 
 
 def decide(host: str, seen: Seen) -> Finished | None:
@@ -143,8 +146,8 @@ def _reached(host: str, seen: Seen) -> Finished | None:
 
 
 def _no_crash(host: str, seen: Seen) -> Finished | None:
-    said = seen.phase in ("ignored", "denied")
-    if seen.boot != "same" or seen.same_boot_s < (IGNORED_PROOF_S if said else SAME_BOOT_PROOF_S):
+    told = seen.phase in NO_EFFECT and min(seen.same_boot_s, seen.told_s) >= IGNORED_PROOF_S
+    if seen.boot != "same" or (seen.same_boot_s < SAME_BOOT_PROOF_S and not told):
         return None
     return Finished(
         8,

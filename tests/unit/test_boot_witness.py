@@ -20,7 +20,8 @@ def look(witness: BootWitness, after_s: float, uptime: float, boot_id: str = "b1
     [
         (30.0, 11 * DAY, "", "same"),
         (30.0, 10.0, "", "new"),
-        (30.0, 10.0, "b1", "new"),
+        (30.0, 10.0, "b0", "new"),
+        (30.0, 10.0, "b1", ""),  # the very boot of the preflight cannot be that young: a clock was set
         (0.4, 27.0, "", "same"),  # so soon after the shot nothing can have booted
         (35.0, 58.0, "", ""),  # seen on a busy hypervisor: a new boot whose clock ran 3.7 times too fast
         (35.0, 58.0, "b0", ""),
@@ -43,6 +44,14 @@ def test_a_boot_that_was_proved_old_stays_so() -> None:
     witness = BootWitness(FIRED)
     assert look(witness, 1.0, 60.0) == "same"
     assert look(witness, 600.0, 659.0) == "same"
+
+
+def test_a_boot_that_the_preflight_should_have_seen_is_another_machines() -> None:
+    """A service address that a peer with the same host key has taken over: its boot proves nothing of this host."""
+    witness = BootWitness(FIRED, "b0", FIRED - DAY)
+    assert look(witness, 30.0, 11 * DAY, "b1") == ""
+    assert look(witness, 30.0, 11 * DAY, "b0") == "same"
+    assert look(BootWitness(FIRED, "b0", FIRED - DAY), 30.0, 3600.0, "b1") == "same", "rebooted since the preflight"
 
 
 def test_the_crash_kernel_is_no_boot() -> None:

@@ -77,7 +77,7 @@ def told(pieces: list[bytes]) -> tuple[list[str], Story, list[Sighting]]:
 def code(story: Story) -> int:
     """Return the exit code when proof comes: the same boot answers, or a new one without a dump; else the deadline."""
     if story.phase in ("ignored", "denied"):
-        seen = Seen("accepted", boot="same", same_boot_s=5.0)
+        seen = Seen("accepted", boot="same", same_boot_s=5.0, told_s=5.0)
     elif story.phase in ("saving", "crash-kernel"):
         seen = Seen("accepted", timed_out=True)
     else:
@@ -223,7 +223,7 @@ def test_silence_is_odd_after_a_while_and_never_an_end() -> None:
         # a dump that is saved is none the worse for what its crash kernel does on its way out
         (["Command line: elfcorehdr=1", "kdump: saving vmcore complete", "Kernel panic - not syncing: x"], "saved", ""),
         (["Command line: elfcorehdr=1", "kdump: saving vmcore complete", "Command line: ro",
-          "Kernel panic - not syncing: VFS: Unable to mount root fs", "---[ end Kernel panic - not syncing"], "rebooting", ""),
+          "Kernel panic - not syncing: VFS: Unable to mount root fs", "---[ end Kernel panic"], "rebooting", ""),
         (["Command line: elfcorehdr=1", "Kernel panic - not syncing: x"], "failed", "itself panicked"),
         # a host that hangs on its network storage
         (["Host not responding"], "fired", ""),

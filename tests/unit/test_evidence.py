@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from tests.drivers.ipmi_bmcs import options
-from trigger.clock import Deadline, FastClock
+from trigger.clock import Deadline, FastClock, SystemClock
 from trigger.driver import Driver, EventLogEntry, Power, Probe
 from trigger.errors import LoginFailed, Unreachable
 from trigger.events import Event, Observed
@@ -21,8 +22,10 @@ from trigger.watch.console import ConsoleNews
 from trigger.watch.console_text import sightings
 from trigger.watch.controller import NEWEST, ControllerWatch
 from trigger.watch.evidence import MOST_LINES, Evidence
+from trigger.watch.follow import follow
 from trigger.watch.host import HostState
 from trigger.watch.report import Report
+from trigger.watch.status import Status
 from trigger.watch.watched import Watched
 
 
@@ -93,6 +96,8 @@ def test_the_same_boot_is_proof_sooner_when_the_console_says_why() -> None:
     found.take(HostState("banner", "same", at=1005.0), 5.0)
     assert decide("server42", seen(found)) is None
     found.take(console("Dazed and confused, but trying to continue"), 6.0)
+    assert decide("server42", seen(found)) is None, "the look was before that, and the NMI may still be on its way"
+    found.take(HostState("banner", "same", at=1009.5), 9.5)
     finished = decide("server42", seen(found))
     assert finished is not None
     assert finished.exit_code == 8
@@ -272,3 +277,27 @@ def test_a_rejected_account_is_not_tried_again_and_trouble_is_told_once(
     ControllerWatch(Bmc, "bmc", 0.0, FastClock()).run(tell, stop)
     assert [report.text for report in found] == ["bmc cannot be asked: no answer."]
     assert bmc.logins == 2
+
+
+def test_a_wall_clock_that_is_set_during_the_watch_moves_nothing(tmp_path: Path) -> None:
+    """Else an hour that NTP adds makes the same boot, seen a second after the shot, proof of no effect."""
+
+    class Set(SystemClock):
+        by = 0.0
+
+        def time(self) -> float:
+            return super().time() + self.by
+
+    clock, detach, elapsed = Set(), threading.Event(), list[float]()
+
+    def look_on(status: Status) -> None:
+        elapsed.append(status.elapsed_s)
+        clock.by = 3600.0
+        if len(elapsed) > 3:
+            detach.set()
+
+    shot = clock.time()
+    watched = Watched(Host("server42", ()), str(tmp_path), Known(), "accepted", shot, shot + 60.0)
+    assert follow(watched, lambda event: None, clock, detach, look_on).exit_code == 10
+    assert len(elapsed) > 3
+    assert max(elapsed) < 60.0

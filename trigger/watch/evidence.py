@@ -13,7 +13,7 @@ from trigger.events import DumpFound, Event, Observed
 from trigger.post.following import TargetState
 from trigger.post.landing import State
 from trigger.text import harmless
-from trigger.verdict import Seen, safety
+from trigger.verdict import NO_EFFECT, Seen, safety
 from trigger.watch import phases
 from trigger.watch.console import ConsoleNews
 from trigger.watch.console_text import Sighting
@@ -45,7 +45,6 @@ class Evidence:
         self.story = Story(since=now, moved=now)
         self.target = TargetState(State.WAITING)
         self.host = HostState()
-        self._looked_at = now
         self.back_at: float | None = None
         self._told: tuple[State, str, bool] | None = None
         self._told_at = 0.0
@@ -83,7 +82,8 @@ class Evidence:
             searched=target.searched,
             boot=host.boot,
             since_fire_s=since_fire_s,
-            same_boot_s=self._same_boot_s(),
+            same_boot_s=self._same_boot_s(now - since_fire_s),
+            told_s=self._told_s(now - since_fire_s),
             since_back_s=now - self.back_at if self.back_at is not None else 0.0,
             timed_out=timed_out,
             detached=detached,
@@ -98,13 +98,22 @@ class Evidence:
             record=watched.known.not_ready,
         )
 
-    def _same_boot_s(self) -> float:
-        """Return how long after the shot, and after any sign of a crash, the host was seen in the boot of before."""
+    def _same_boot_s(self, fired: float) -> float:
+        """Return how long after the shot, and after any sign of a crash, the host was seen in the boot of before.
+
+        `fired` is when the shot was, in monotonic seconds.
+        """
         if self.host.boot != "same":
             return 0.0
         after_the_shot = self.host.at - self._watched.fired_at
-        crashed = self.story.phase not in ("fired", "ignored", "denied")
-        return min(after_the_shot, self._looked_at - self.story.moved) if crashed else after_the_shot
+        crashed = self.story.phase not in ("fired", *NO_EFFECT)
+        return min(after_the_shot, fired + after_the_shot - self.story.moved) if crashed else after_the_shot
+
+    def _told_s(self, fired: float) -> float:
+        """Return how long after the console told of no effect the host was seen in the boot of before."""
+        if self.host.boot != "same" or self.story.phase not in NO_EFFECT:
+            return 0.0
+        return fired + self.host.at - self._watched.fired_at - self.story.since
 
     def status(self, seen: Seen, now: float) -> Status:
         """Return the moment for those who look on."""
@@ -135,7 +144,6 @@ class Evidence:
 
     def _take_host(self, news: HostState, now: float) -> list[Event]:
         before, self.host = self.host, news
-        self._looked_at = now
         if news.boot == "new" and self.back_at is None:
             self.back_at = now
         if news.boot == "crash-kernel":

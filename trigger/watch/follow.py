@@ -10,12 +10,12 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from trigger.clock import Clock, Deadline
+from trigger.clock import Clock, Deadline, SteadyClock
 from trigger.events import Event, Finished
 from trigger.text import harmless
 from trigger.verdict import decide
 from trigger.watch.evidence import Evidence, News
-from trigger.watch.host import watch_host
+from trigger.watch.host import BootWitness, watch_host
 from trigger.watch.report import Report
 from trigger.watch.status import Status
 from trigger.watch.targets import Targets
@@ -46,7 +46,8 @@ def follow(
 
 class _Follower:
     def __init__(self, watched: Watched, clock: Clock) -> None:
-        self._watched, self._clock = watched, clock
+        # How long ago the shot was decides what proves what: a wall clock that is set meanwhile must not.
+        self._watched, self._clock = watched, (clock := SteadyClock(clock))
         self._deadline = Deadline(watched.deadline_at - clock.time(), clock)
         self._queue: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -115,5 +116,7 @@ class _Follower:
     def _watch_host(self) -> None:
         ssh = self._watched.host.ssh
         if ssh is not None:
-            boot_id = self._watched.known.boot_id
-            watch_host(ssh, self._watched.fired_at, self._clock, self._queue.put, self._stop, boot_id)
+            record = self._watched.known.record
+            known_at = record.host_seen_at if record is not None else None
+            witness = BootWitness(self._watched.fired_at, self._watched.known.boot_id, known_at)
+            watch_host(ssh, witness, self._clock, self._queue.put, self._stop)

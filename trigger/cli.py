@@ -5,6 +5,8 @@ Commands are loaded only when they run; `--help` reads the table below and impor
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 from collections.abc import Sequence
 
@@ -86,6 +88,8 @@ def trigger() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: hosts say what no locale can show
     try:
         result = trigger.main(args=arguments, prog_name="trigger", standalone_mode=False)
     except click.exceptions.Exit as end:
@@ -105,6 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
             return 0  # nobody reads the output any more (`| head`), and click has seen to the stream
         return end.code if isinstance(end.code, int) else 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC or something_sent():
+            return report_bug(error)
+        click.echo(f"trigger: {error.filename or 'the output'} cannot be written: {error.strerror}.", err=True)
+        return 1
     except Exception as error:
         return report_bug(error)
     return result if isinstance(result, int) else 0

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trigger.display import sentence
-from trigger.errors import ConfigError
+from trigger.errors import ConfigError, TriggerError
 from trigger.events import Finished, Fired, Firing, Planned
 from trigger.fires import open_fires
 from trigger.journal import Line, read_journal
@@ -64,15 +64,37 @@ def runs_of(state: StateFolder, host: str) -> list[PastRun]:
     return [replace(run, open=run.run in still_open) for run in runs.values()]
 
 
-def events_of(state: StateFolder, hosts: Sequence[str], run_id: str) -> Iterator[tuple[Line, str]]:
-    """Yield every event of one run with its sentence. Raises ConfigError when no journal has the run."""
-    found = False
+def runs_of_all(state: StateFolder, hosts: Sequence[str]) -> tuple[tuple[PastRun, ...], tuple[TriggerError, ...]]:
+    """Return the runs of several hosts, and what could not be read: one journal says nothing about the others."""
+    found: list[PastRun] = []
+    unread: list[TriggerError] = []
     for host in hosts:
-        for line in read_journal(state, host):
+        try:
+            found += runs_of(state, host)
+        except TriggerError as error:
+            unread.append(error)
+    return tuple(found), tuple(unread)
+
+
+def events_of(state: StateFolder, hosts: Sequence[str], run_id: str) -> Iterator[tuple[Line, str]]:
+    """Yield every event of one run with its sentence.
+
+    Raises ConfigError when no journal has the run, GuardRefused when one that may have it cannot be read.
+    """
+    found, unread = False, None
+    for host in hosts:
+        try:
+            lines = read_journal(state, host)
+        except TriggerError as error:
+            unread = error
+            continue
+        for line in lines:
             if line.run == run_id:
                 found = True
                 when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.time))
                 yield line, f"{when}  {sentence(line.event) if line.event else line.raw.get('event', '?')}"
+    if unread is not None and not found:
+        raise unread
     if not found:
         raise ConfigError(f"no journal in {state.path} has a run {run_id}", next_step="trigger history lists the runs.")
 

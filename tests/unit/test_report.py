@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from trigger.errors import ConfigError
 from trigger.events import Finished, Fired, Firing, Guarded, Planned
 from trigger.exit_codes import MEANINGS, NEVER, NOTHING_SENT
 from trigger.history import runs_of
-from trigger.report.console_excerpt import MAX_LINES, Mark, excerpt
+from trigger.report.console_excerpt import MAX_LINES, Mark, excerpt, excerpts
 from trigger.report.files import find, rendered, write_reports
 from trigger.report.fold import Report, fold, read_beside
 from trigger.report.plain import next_steps
@@ -72,6 +73,30 @@ def test_the_excerpt_finds_its_line_whatever_bytes_came_before() -> None:
     assert lines[0].gap
     without = excerpt(cast, {})
     assert {line.text for line in without} == {"after"}
+
+
+def test_a_console_that_panics_without_end_does_not_keep_the_report_waiting() -> None:
+    """10,000 marks in 5 MB: 2 s. What grows with lines times marks takes many minutes."""
+    words = "[ 8123.441420] Kernel panic - not syncing: NMI: Not continuing\r\n" + "a driver says something\r\n" * 18
+    cast = [json.dumps([number / 10, "o", words]).encode() for number in range(10_000)]
+    marks = [(number * len(words), Mark("panic", "panicked")) for number in range(10_000)]
+    begin = time.monotonic()
+    lines = excerpts([cast], marks)
+    assert time.monotonic() - begin < 60.0
+    assert len(lines) == MAX_LINES
+    assert {line.mark for line in lines} >= {"panic"}
+
+
+def test_lines_far_from_a_mark_are_left_out_and_offsets_hold() -> None:
+    said = "".join(f"line {number} of what is said before\r\n" for number in range(5000))
+    panic = "[ 1.0] Kernel panic - not syncing: x\r\n"
+    text = said + panic + said
+    cast = [json.dumps([at / 100, "o", text[at : at + 100]]).encode() for at in range(0, len(text), 100)]
+    lines = excerpts([cast], [(len(said), Mark("panic", "panicked"))])
+    at = next(number for number, line in enumerate(lines) if line.mark)
+    assert lines[at].text == panic.strip()
+    assert (lines[at - 1].text, lines[at + 1].text) == (said.splitlines()[-1], said.splitlines()[0])
+    assert [line.gap for line in lines] == [True, *[False] * (len(lines) - 1)]
 
 
 def test_a_recording_of_trigger_wait_is_told_from_the_first(tmp_path: Path) -> None:
@@ -284,7 +309,8 @@ def test_a_damaged_incident_folder_still_gives_a_report(whole: Incident) -> None
     (folder / "event-log-after.json").write_text('{"entries": [1, {"time": "x", "text": 3}, {"time": 1e300}]}')
     (folder / "first-look.json").write_text("[]")
     (folder / "preflight.json").write_text('{"written_at": "x", "verdicts": 3, "not_ready_reasons": 4}')
-    (folder / "console.cast").write_bytes(b'\xff\xfe\n[1,"o"]\n["x","o","y"]\n')
+    (folder / "console.cast").write_bytes(b'\xff\xfe\n[1,"o"]\n["x","o","y"]\n[NaN,"o","z\\n"]\n[1e999,"o","z\\n"]\n')
+    whole.files.write("notes.json", b'{"notes": 5}')
     for form in ("text", "md", "html", "json"):
         assert incidents.DUMP in rendered(report(whole), form)
 

@@ -44,9 +44,10 @@ def command(
     With --verify, say whether the journal is as it was written, and what cannot be excluded.
     """
     from trigger.config.loading import load
-    from trigger.history import events_of, runs_of
+    from trigger.history import events_of, runs_of, runs_of_all
     from trigger.run_files import REPORT_PAGE
     from trigger.state import StateFolder
+    from trigger.text import harmless
 
     if anchors is not None and not verify:
         raise click.UsageError("--anchors needs --verify.")
@@ -58,11 +59,15 @@ def command(
         for line, text in events_of(state, hosts, run_id):
             click.echo(json.dumps(line.raw) if as_json else text)
         return
-    runs = sorted((run for name in hosts for run in runs_of(state, name)), key=lambda run: run.started)[-limit:]
-    for run in runs:
+    runs, unread = ((*runs_of(state, host),), ()) if host else runs_of_all(state, hosts)
+    for run in sorted(runs, key=lambda run: run.started)[-limit:]:
         page = state.host_folder(run.host) / "runs" / run.run / REPORT_PAGE
         plain = {**run.to_json(), "report": str(page) if page.is_file() else ""}
         click.echo(json.dumps(plain) if as_json else run.line())
+    for error in unread:
+        click.echo(f"trigger: {harmless(error.message)}", err=True)
+    if unread:
+        ctx.exit(unread[0].exit_code)
     if not runs:
         click.echo(f"no runs{' of ' + host if host else ''} in {state.path}", err=True)
 

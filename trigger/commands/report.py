@@ -38,7 +38,7 @@ def command(run: str, host: str, form: str | None, output: Path | None, config: 
     form = form or (_SUFFIXES.get(output.suffix.lower(), "text") if output else "text")
     text = rendered(find(state, host, run), form)
     if output is None:
-        click.echo(text)
+        click.echo(text.encode("utf-8", "replace") if form == "html" else text)  # what the page says of itself
     else:
         write_private(output, text)
         click.echo(f"{form} report written to {output}", err=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import NamedTuple
 
 from trigger.text import harmless
@@ -15,6 +18,7 @@ BEFORE_BYTES, AFTER_BYTES = 2048, 4096  # around each mark
 LAST_BYTES = 4096  # without any mark
 MAX_LINES = 80
 _LINE_CHARACTERS = 300
+_LONGEST_LINE = 8192  # a line that goes on for longer is cut there
 _PASSWORD = re.compile(r"(://[^\s/:@]{0,64}:)[^\s/@]{1,128}@")
 
 
@@ -54,17 +58,21 @@ def excerpts(casts: Sequence[Sequence[bytes]], marks: Sequence[tuple[int, Mark]]
     the last lines of the last recording are returned.
     """
     found: list[ExcerptLine] = []
-    for cast in casts:
-        valid = _valid(cast, marks)
+    offsets = sorted(offset for offset, _ in marks)
+    for cast in casts if marks else ():
+        near = list(_near(cast, offsets))
+        valid = _valid(near, marks)
         if valid:
-            found += excerpt(cast, valid)
+            found += _around(near, valid)
     return tuple(found) if found or not casts else excerpt(casts[-1], {})
 
 
-def _valid(cast: Sequence[bytes], marks: Sequence[tuple[int, Mark]]) -> dict[int, Mark]:
+def _valid(near: Sequence[_Said], marks: Sequence[tuple[int, Mark]]) -> dict[int, Mark]:
     found: dict[int, Mark] = {}
-    for line in _lines(_events(cast)):
-        here = [(offset, mark) for offset, mark in marks if line.begin <= offset < line.end]
+    ordered = sorted(marks)
+    offsets = [offset for offset, _ in ordered]
+    for line in _lines(near):
+        here = ordered[bisect_left(offsets, line.begin) : bisect_left(offsets, line.end)]
         said = {seen.pattern for seen in sightings(plain(line.text.encode()))} if here else set()
         found |= {offset: mark for offset, mark in here if mark.word in said and offset not in found}
     return found
@@ -75,16 +83,15 @@ def excerpt(cast: Iterable[bytes], marks: Mapping[int, Mark]) -> tuple[ExcerptLi
 
     `cast` are the lines of console.cast (asciicast v2). Lines that are no JSON are passed over.
     """
-    windows = [(offset - BEFORE_BYTES, offset + AFTER_BYTES) for offset in sorted(marks)]
-    kept: list[_Line] = []
-    for line in _lines(_events(cast)):
-        if not windows:
-            kept.append(line)
-            if line.end - kept[0].end > LAST_BYTES:
-                kept.pop(0)
-        elif any(line.begin < end and line.end > begin for begin, end in windows):
-            kept.append(line)
-    return _shown(kept, marks)
+    if marks:
+        return _around(_near(cast, sorted(marks)), marks)
+    last = list(_lines(_last(cast)))
+    return _shown([line for line in last if last[-1].end - line.end <= LAST_BYTES], [], marks)
+
+
+def _around(near: Iterable[_Said], marks: Mapping[int, Mark]) -> tuple[ExcerptLine, ...]:
+    offsets = sorted(marks)
+    return _shown([line for line in _lines(near) if _within(line.begin, line.end, offsets)], offsets, marks)
 
 
 def masked(text: str) -> str:
@@ -92,24 +99,61 @@ def masked(text: str) -> str:
     return _PASSWORD.sub(r"\1***@", text)
 
 
-def _events(cast: Iterable[bytes]) -> Iterator[tuple[float, str]]:
-    for text in cast:
+class _Said(NamedTuple):
+    """What was said at once, and the console's bytes before it."""
+
+    begin: int
+    end: int
+    after_s: float
+    text: str
+
+
+def _events(cast: Iterable[bytes]) -> Iterator[_Said]:
+    offset = 0
+    for line in cast:
         try:
-            event = json.loads(text)
+            event = json.loads(line)
             if isinstance(event, list) and event[1] == "o":
-                yield float(event[0]), str(event[2])
-        except (ValueError, TypeError, IndexError, RecursionError):
+                after_s, text = float(event[0]), str(event[2])
+                if isfinite(after_s):
+                    yield _Said(offset, offset := offset + _size(text), after_s, text)
+        except (ValueError, TypeError, IndexError, OverflowError, RecursionError):
             continue
 
 
-def _lines(events: Iterable[tuple[float, str]]) -> Iterator[_Line]:
+def _within(begin: int, end: int, offsets: Sequence[int], margin: int = 0) -> bool:
+    """Return whether what lies between two offsets is in the window of any of the marks at `offsets`, in order."""
+    at = bisect_left(offsets, begin - AFTER_BYTES - margin + 1)
+    return at < len(offsets) and offsets[at] < end + BEFORE_BYTES + margin
+
+
+def _near(cast: Iterable[bytes], offsets: Sequence[int]) -> Iterator[_Said]:
+    """Yield what may belong to a line near a mark: to cut all of 64 MB into lines takes many seconds."""
+    return (said for said in _events(cast) if _within(said.begin, said.end, offsets, _LONGEST_LINE))
+
+
+def _last(cast: Iterable[bytes]) -> Iterator[_Said]:
+    kept: deque[_Said] = deque()
+    for said in _events(cast):
+        kept.append(said)
+        while said.end - kept[0].end > LAST_BYTES + _LONGEST_LINE:
+            kept.popleft()
+    return iter(kept)
+
+
+def _lines(events: Iterable[_Said]) -> Iterator[_Line]:
     """Cut the output into lines, each with the console's bytes before and after it; progress ends in returns."""
-    offset, rest, begin, since = 0, "", 0, 0.0
-    for after_s, said in events:
+    rest, begin, since, expected = "", 0, 0.0, 0
+    for said in events:
+        if said.begin != expected:  # what lies between is not near anything
+            if rest:
+                yield _Line(begin, begin + _size(rest), since, rest)
+            rest, begin = "", said.begin
+        expected, after_s = said.end, said.after_s
         if not rest:
             since = after_s
-        *finished, rest = re.split(r"(?<=\n)|(?<=\r)(?!\n)", rest + said)
-        if len(rest) > 8192:
+        *finished, rest = re.split(r"(?<=\n)|(?<=\r)(?!\n)", rest + said.text)
+        if len(rest) > _LONGEST_LINE:
             finished, rest = [*finished, rest], ""
         for text in finished:
             offset = begin + _size(text)
@@ -121,17 +165,18 @@ def _lines(events: Iterable[tuple[float, str]]) -> Iterator[_Line]:
 
 def _size(text: str) -> int:
     """Return how many bytes the console sent for `text`; a replacement character stands for one that was no UTF-8."""
-    return len(text.encode()) - 2 * text.count("�")
+    return len(text) if text.isascii() else len(text.encode()) - 2 * text.count("�")
 
 
-def _shown(kept: list[_Line], marks: Mapping[int, Mark]) -> tuple[ExcerptLine, ...]:
+def _shown(kept: list[_Line], offsets: Sequence[int], marks: Mapping[int, Mark]) -> tuple[ExcerptLine, ...]:
     found: list[ExcerptLine] = []
     end = kept[0].begin if kept else 0
     gap = bool(kept and kept[0].begin > 0)
     for line in kept:
         gap |= line.begin > end
         end = line.end
-        mark = next((mark for offset, mark in marks.items() if line.begin <= offset < line.end), Mark(""))
+        at = bisect_left(offsets, line.begin)
+        mark = marks[offsets[at]] if at < len(offsets) and offsets[at] < line.end else Mark("")
         text = masked(harmless(plain(line.text.strip("\r\n").encode()), limit=_LINE_CHARACTERS))
         if text.strip():
             found.append(ExcerptLine(round(line.after_s, 3), text, *mark, gap))
@@ -144,7 +189,12 @@ def _thinned(lines: list[ExcerptLine]) -> tuple[ExcerptLine, ...]:
     if len(lines) <= MAX_LINES:
         return tuple(lines)
     marked = [number for number, line in enumerate(lines) if line.mark] or [len(lines) - 1]
-    nearest = sorted(range(len(lines)), key=lambda number: min(abs(number - mark) for mark in marked))
+
+    def distance(number: int) -> int:
+        at = bisect_left(marked, number)
+        return min(abs(number - mark) for mark in marked[max(0, at - 1) : at + 1])
+
+    nearest = sorted(range(len(lines)), key=distance)
     chosen = sorted(nearest[:MAX_LINES])
     return tuple(
         replace(lines[number], gap=lines[number].gap or previous != number - 1)

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from trigger.errors import ConfigError
+from trigger.errors import ConfigError, TriggerError
 from trigger.journal import read_journal
 from trigger.report.fold import Report, fold, read_beside
 from trigger.run_files import REPORT_PAGE, REPORT_TEXT, RunFiles
@@ -14,12 +14,23 @@ from trigger.state import StateFolder
 
 
 def find(state: StateFolder, host: str = "", run: str = "") -> Report:
-    """Return the report of `run`, or of the newest run, of `host` or of any. Raises ConfigError when there is none."""
+    """Return the report of `run`, or of the newest run, of `host` or of any.
+
+    Raises ConfigError when there is none, GuardRefused when a journal that may have it cannot be read.
+    """
     newest: tuple[float, str, str] | None = None
+    unread: TriggerError | None = None
     for name in [host] if host else state.host_names():
-        for line in read_journal(state, name):
+        try:
+            lines = read_journal(state, name)
+        except TriggerError as error:
+            unread = error
+            continue
+        for line in lines:
             if run in ("", line.run) and (newest is None or line.time >= newest[0] or (run and name == newest[1])):
                 newest = (line.time, name, line.run)
+    if unread is not None and (newest is None or not run):
+        raise unread
     if newest is None:
         whose = f"run {run}" if run else "runs"
         raise ConfigError(

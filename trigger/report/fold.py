@@ -162,14 +162,14 @@ def _plain(value: Any) -> Any:
 
 def read_beside(files: RunFiles) -> Beside:
     """Return what lies in the incident folder. What cannot be read is left out."""
-    notes = files.read_json(NOTES) or {}
+    notes = (files.read_json(NOTES) or {}).get("notes")
     return Beside(
         casts=tuple(tuple((files.read(name, _CAST_BYTES) or b"").splitlines()) for name in files.recordings()),
         log_before=files.read_json(LOG_BEFORE),
         log_after=files.read_json(LOG_AFTER),
         record=files.read_json(PREFLIGHT),
         first_look=files.read_json(FIRST_LOOK),
-        notes=tuple(harmless(str(note)) for note in notes.get("notes", ())),
+        notes=tuple(harmless(str(note)) for note in notes) if isinstance(notes, list) else (),
         sizes=files.sizes(),
         folder=str(files.path),
     )

@@ -45,6 +45,12 @@ class Known(NamedTuple):
             clock=clock,
         )
 
+    def age_warning(self, now: float) -> tuple[str, ...]:
+        """Return what to say of a record that is older than a week: its age never refuses, what it says does."""
+        if self.record is None or not self.record.is_stale(now):
+            return ()
+        return (f"the preflight's record is {self.record.age(now)}",)
+
     def expected(self, host: Host, controller: str) -> tuple[Identity, ...]:
         """Return who a controller must be: as the host's owner wrote it down, and as the record has it."""
         both = (written_identity(host), self.identities.get(controller, Identity()))

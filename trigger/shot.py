@@ -246,6 +246,7 @@ class _Attempt:
         self.refuse(findings)
         overridden = tuple(finding.rule for finding in findings)
         warnings = tuple(finding.message for finding in findings)
+        warnings += self.known.age_warning(self.around.clock.time())
         if self._run is not None:
             warnings += self.around.before_firing(opened, self._run)
         self._emit(Guarded(True, overridden=overridden, reason=self.wish.reason, warnings=warnings))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.program import Bench
+from trigger.record import Record, write_record
+from trigger.state import StateFolder
 
 Benches = Callable[..., Bench]
 
@@ -122,6 +125,16 @@ def test_the_demo_never_writes_to_the_journal_of_real_fires(bench: Benches, tmp_
     assert list(kept.glob("state/hosts/server42/runs/*/report.html"))
     again = b.run("demo", "--keep", str(kept))
     assert (again.code, "File exists" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize(("days", "warnings"), [(3, []), (12, ["the preflight's record is 12 days old"])])
+def test_the_age_of_a_record_warns_and_never_refuses(bench: Benches, days: int, warnings: list[str]) -> None:
+    b = bench()
+    b.state.mkdir(parents=True)
+    write_record(StateFolder.choose(str(b.state)), Record(b.host, time.time() - days * 86400 - 60, ready=True))
+    fired = b.run("nmi", b.host, "--json", "--confirm", b.host, "--no-wait")
+    assert fired.code == 0, fired.err
+    assert fired.event("Guarded")["warnings"] == warnings
 
 
 def test_wait_says_which_run_there_is_not(bench: Benches) -> None:

@@ -156,7 +156,7 @@ def _run(
 
             shot = shoot(plan, known, wish, around, run)
             if plan.action == "crash" and listens:
-                finished = climb(shot, plan, known, wish, around, run, watch_shot, _ask_next_rung(plan, interrupts))
+                finished = climb(shot, plan, known, wish, around, run, watch_shot, _asking(plan, choices, interrupts))
             else:
                 finished = watch_shot(shot)
             run.emit(finished)
@@ -206,9 +206,9 @@ def _at_the_last_moment(
     return around._replace(dump_in_progress=growth.result, before_firing=before_firing)
 
 
-def _ask_next_rung(plan: Plan, interrupts: Interrupts) -> Ask | None:
-    """Return who asks a person for the next rung, None where nobody can be asked."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+def _asking(plan: Plan, choices: Choices, interrupts: Interrupts) -> Ask | None:
+    """Return who asks a person for the next rung, None where nobody can be asked, or a program reads along."""
+    if choices.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
     from trigger.confirm import ask_next_rung
 

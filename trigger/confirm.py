@@ -7,6 +7,7 @@ the question and the shot refuses.
 from __future__ import annotations
 
 import sys
+import termios
 import time
 from collections.abc import Sequence
 
@@ -76,6 +77,8 @@ def ask_next_rung(plan: Plan, finished: Finished, lines: Sequence[Line], route: 
         err=True,
     )
     name = plan.host.name
+    if sys.stdin.isatty():  # what was typed before the evidence was in view answers nothing
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
     click.echo(f"If you know that {name} is not dumping, type its name to fire (anything else stops):", err=True)
     return sys.stdin.readline().strip() == name
 

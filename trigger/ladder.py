@@ -84,7 +84,7 @@ def effective(lines: list[Line]) -> bool:
 
 
 def _said_so(finished: Finished, route: Route, state: StateFolder, run: Run, ask: Ask | None) -> bool:
-    if ask is None or finished.exit_code not in _OPEN or finished.ends_fire:
-        return False
+    if ask is None or finished.exit_code not in _OPEN or finished.ends_fire or run.journal_broken:
+        return False  # what a broken journal does not hold may have been a crash
     lines = seen_since_firing(state, run)
     return not effective(lines) and ask(finished, lines, route)

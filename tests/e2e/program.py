@@ -73,8 +73,11 @@ class Bench:
         process = self.start(*arguments)
         return finish(process)
 
-    def asked(self, *arguments: str, question: str = "Type its name", answer: str) -> tuple[int, str]:
-        """Run `trigger` on a terminal, answer its question, and return the exit code and all that was shown."""
+    def asked(self, *arguments: str, question: str = "Type its name", answer: str, ahead: str = "") -> tuple[int, str]:
+        """Run `trigger` on a terminal, answer its question, and return the exit code and all that was shown.
+
+        `ahead` is typed at once, before anything is asked.
+        """
         pid, terminal = pty.fork()
         if pid == 0:
             os.chdir(self.folder)
@@ -83,6 +86,7 @@ class Bench:
         killer.start()
         seen = b""
         try:
+            os.write(terminal, ahead.encode())
             while question.encode() not in seen:
                 seen += os.read(terminal, 4096)
             os.write(terminal, answer.encode())

@@ -97,12 +97,12 @@ def test_a_rung_that_cannot_be_fired_leaves_the_end_of_the_one_before(bench: Ben
     assert result.event("Finished")["sent"] == "yes"
 
 
-def at_the_prompt(b: Bench, answer: str, limit: str = "3s") -> tuple[int, str]:
+def at_the_prompt(b: Bench, answer: str, limit: str = "3s", ahead: str = "") -> tuple[int, str]:
     """Run `trigger crash` on a terminal, answer its second question, and return the exit code and what was said."""
     b.hurry()
     b.extra["TERM"] = "dumb"
     words = ("crash", b.host, *b.confirmed(), "--override", "alive", "--deadline", limit)
-    return b.asked(*words, question="type its name to fire", answer=answer.replace("HOST", b.host))
+    return b.asked(*words, question="type its name to fire", answer=answer.replace("HOST", b.host), ahead=ahead)
 
 
 def test_a_person_may_say_so_with_the_evidence_in_view(bench: Benches) -> None:
@@ -121,6 +121,22 @@ def test_anything_else_stops_and_the_fire_stays_open(bench: Benches, answer: str
     code, said = at_the_prompt(b, answer, "2s")
     assert code in (7, 10), said
     assert b.machine.requests()["nmi"] == 1
+
+
+def test_what_was_typed_before_the_evidence_was_in_view_fires_nothing(bench: Benches) -> None:
+    b = two_ways(bench(ignore_first=1, host="hung"))
+    code, said = at_the_prompt(b, "no\n", "3s", ahead=f"{b.host}\n")
+    assert code in (7, 10), said
+    assert b.machine.requests()["nmi"] == 1
+
+
+def test_a_program_that_reads_along_is_asked_nothing(bench: Benches) -> None:
+    """Rundeck and `ssh -tt` give a runbook a terminal, on which nobody would ever answer."""
+    b = two_ways(bench(ignore_first=1, host="hung"))
+    words = ("crash", b.host, *b.confirmed(), "--override", "alive", "--deadline", "2s", "--json")
+    code, said = b.asked(*words, question="guard: go", answer="")
+    assert code in (7, 10), said
+    assert "type its name to fire" not in said
 
 
 def test_nobody_is_asked_about_a_host_that_dumps(bench: Benches) -> None:

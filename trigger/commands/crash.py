@@ -28,7 +28,7 @@ def command(ctx: click.Context, /, host: str, no_wait: bool, until: str, deadlin
 
     First the NMI of every controller, IPMI's last, then BREAK and c on the consoles (`ladder:` names another order).
     The next rung is fired only when this one was refused or could not log in, when the host is proved to run on as
-    before, or when you say so at the prompt. Silence is no reason. Power is never cut.
+    before, or when you say so at the prompt, which --json has none of. Silence is no reason. Power is never cut.
     """
     from trigger.action import Choices, act
 

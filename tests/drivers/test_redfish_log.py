@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from drivers.redfish import RedfishDriver
 from drivers.redfish_log import parse_entry, parse_time
-from tests.drivers.redfish_service import Answers, redfish_controller
-from tests.drivers.simulators.redfish_server import RedfishServer
+from tests.drivers.redfish_service import StartRedfish, redfish
 from tests.drivers.simulators.redfish_trees import Tree, machine
 from trigger.clock import Deadline
-from trigger.driver import DriverOptions, EventLogEntry
+from trigger.driver import EventLogEntry
 from trigger.errors import DriverError
 
 SEL = "/redfish/v1/Systems/1/LogServices/SEL/Entries"
@@ -21,19 +19,15 @@ Read = Callable[..., tuple[EventLogEntry, ...]]
 
 
 @pytest.fixture
-def read() -> Iterator[Read]:
-    """Read the log of a tree; `requests` of the last server is its attribute."""
-    servers: list[RedfishServer] = []
+def read(start_redfish: StartRedfish) -> Read:
+    """Read the log of a tree."""
 
     def run(tree: Tree, **more: Any) -> tuple[EventLogEntry, ...]:
-        servers.append(RedfishServer(tree))
-        with RedfishDriver(redfish_controller(servers[-1]), DriverOptions(secrets=Answers())) as driver:
+        with redfish(start_redfish(tree)) as driver:
             driver.probe(Deadline(5))
             return driver.event_log(Deadline(5), **more)
 
-    yield run
-    for server in servers:
-        server.close()
+    return run
 
 
 def entry(number: int) -> dict[str, Any]:

@@ -35,11 +35,6 @@ class Datagram:
         """The RMCP+ payload type (0x10 to 0x15: session setup), -1 for IPMI 1.5 and garbage."""
         return self.data[5] & 0x3F if self.data[:1] == b"\x06" and self.data[4:5] == b"\x06" else -1
 
-    @property
-    def encrypted(self) -> bool:
-        """Whether it belongs to an established session."""
-        return self.payload_type == 0 and bool(self.data[5] & 0x80)
-
 
 # The delays in seconds of the copies to deliver: () loses the datagram, (0, 0) doubles it.
 Fate = Callable[[Datagram], Sequence[float]]

@@ -62,7 +62,8 @@ def proved_without_effect(finished: Finished) -> bool:
 
 def stopped(finished: Finished, error: BaseException) -> Finished:
     """Return the end of the rung before, with why the next one was not fired."""
-    why = error.message if isinstance(error, TriggerError) else "stopped by the operator."
+    # "Nothing was sent" is true of the next rung, and misleading after one that was.
+    why = error.message.replace(" Nothing was sent.", "") if isinstance(error, TriggerError) else "stopped by a person."
     more = f" Next step of that: {error.next_step}" if isinstance(error, TriggerError) and error.next_step else ""
     return finished._replace(text=f"{finished.text} The next rung was not fired: {why}{more}")
 

@@ -35,7 +35,7 @@ class Seen(NamedTuple):
     `console` is open, lost, unavailable or none, and `last` the last thing that was seen, in words of ours.
     `own_disk`: the target is the host's own disk. `record` is why the last preflight expected no dump. `searched`:
     every target was listed since the host was back. `told_s`: the same boot was last seen so long after the console
-    said that the shot did nothing.
+    said that the shot did nothing. `controller` is what the controller's log or power says of the crash, in a clause.
     """
 
     outcome: str
@@ -61,6 +61,7 @@ class Seen(NamedTuple):
     record: tuple[str, ...] = ()
     searched: bool = False
     told_s: float = 0.0
+    controller: str = ""
 
 
 def decide(host: str, seen: Seen) -> Finished | None:
@@ -74,7 +75,7 @@ def decide(host: str, seen: Seen) -> Finished | None:
 
 def safety(seen: Seen) -> tuple[str, str]:
     """Return whether a power cycle is safe now (yes, no, unknown), and why."""
-    if seen.dump == "verified":
+    if seen.dump == "verified" and seen.boot != "same":
         return "yes", "the dump is complete at its target"
     if seen.dump == "writing":
         return "no", "a dump is being written"
@@ -114,7 +115,8 @@ def _answered(host: str, seen: Seen) -> Finished | None:
     return Finished(
         exit_code=0 if accepted else 7,
         sent="yes" if accepted else "maybe",
-        text=f"{_sent(host, seen)}; nothing else was waited for. An answer proves nothing: the dump does.",
+        text=f"{_sent(host, seen)}; nothing else was waited for. An answer proves nothing: the dump does. Do not"
+        f" power-cycle {host} before there is one.",
         safe_to_power_cycle="no" if accepted else "unknown",
         safe_reason="a dump may be being written",
         next=f"trigger wait {host}",
@@ -129,7 +131,7 @@ def _reached(host: str, seen: Seen) -> Finished | None:
     if seen.until == "crashed" and crashed:
         booted = {"new": "it runs a new boot", "crash-kernel": "it runs its crash kernel"}
         text, safe = f"{host} has crashed: {booted.get(seen.boot, 'a dump appeared at its target')}.", "no"
-    elif seen.until == "landed" and seen.dump == "landed":
+    elif seen.until == "landed" and seen.dump == "landed" and seen.boot != "same":
         text = f"A dump of {host} has landed: {seen.dump_path}; whether it is of this crash was not asked."
         safe = "unknown"
     else:
@@ -153,7 +155,7 @@ def _no_crash(host: str, seen: Seen) -> Finished | None:
         8,
         "maybe" if seen.outcome == "unknown" else "yes",
         f"{_sent(host, seen)}, and {seen.same_boot_s:.0f} s later the host still runs the kernel that it ran before:"
-        f" the shot had no effect. {_why_no_crash(seen)}",
+        f" the shot had no effect. {_why_no_crash(seen)}{_recorded(seen)}",
         "",
         "yes",
         "no crash, so no dump is being written",
@@ -173,8 +175,8 @@ def _why_no_crash(seen: Seen) -> str:
     if "SysRq" in seen.shot:
         return "The likeliest cause: the BREAK did not reach the kernel, or kernel.sysrq forbids c."
     return (
-        "The likeliest cause: kernel.unknown_nmi_panic is 0, so that the kernel ignores NMIs (its log then says 'Dazed"
-        " and confused')."
+        "The likeliest causes: kernel.unknown_nmi_panic is 0, so that the kernel ignores NMIs (its log then says 'Dazed"
+        " and confused'), or a controller that says yes and does nothing (its log then says nothing)."
     )
 
 
@@ -205,12 +207,18 @@ def _no_dump(host: str, seen: Seen) -> Finished | None:
 
 def _why_no_dump(seen: Seen) -> str:
     if seen.cause:
-        return f"By its console the cause is: {seen.cause}.{_recorded(seen)}"
+        return f"By its console the cause is: {seen.cause}.{_controller(seen)}{_recorded(seen)}"
     if seen.record:
-        return f"The last preflight expected as much: {'; '.join(seen.record)}."
+        return f"The last preflight expected as much: {'; '.join(seen.record)}.{_controller(seen)}"
     if seen.console == "open":
-        return "Its console did not say why."
+        return f"Its console did not say why.{_controller(seen)}"
+    if seen.controller:
+        return f"Nobody heard its console.{_controller(seen)}"
     return "Nobody heard its console, so the cause is not known; a stalled or full target and a watchdog are common."
+
+
+def _controller(seen: Seen) -> str:
+    return f" By its controller: {seen.controller}." if seen.controller else ""
 
 
 def _recorded(seen: Seen) -> str:
@@ -221,7 +229,8 @@ def _unverifiable(host: str, seen: Seen) -> Finished | None:
     """A dump that has landed while its host is back will not say more about itself by waiting."""
     if seen.dump != "landed" or seen.boot != "new" or seen.since_back_s < NO_DUMP_GRACE_S:
         return None
-    return _pending(host, seen, f"The dump that landed cannot be proved to be of this crash: {seen.dump_text}.")
+    why = f"The dump that landed cannot be proved to be a whole one of this crash: {seen.dump_text}."
+    return _pending(host, seen, why)._replace(next=f"trigger inspect {seen.dump_path}")
 
 
 def _detached(host: str, seen: Seen) -> Finished | None:
@@ -251,13 +260,15 @@ def _timed_out(host: str, seen: Seen) -> Finished | None:
 
 def _pending(host: str, seen: Seen, why: str) -> Finished:
     safe, reason = safety(seen)
-    unsafe = "" if safe == "yes" else f" Do not power-cycle {host}: that would destroy a dump that is being written."
+    dump = "the dump that is being written" if safe == "no" else "a dump that may be being written unseen"
+    unsafe = "" if safe == "yes" else f" Do not power-cycle {host}: that would destroy {dump}."
     if seen.phase == "failed" and seen.boot != "new" and seen.dump != "writing":
         unsafe = f" If you believe the console, nothing is lost by a power cycle of {host}; nothing proves it."
+    witnesses = f"{_dump_words(seen)}{_boot_words(seen)}{_console_words(seen)}{_controller(seen)}"
     return Finished(
         10,
         "yes" if seen.outcome == "accepted" else "maybe",
-        f"{why} {_sent(host, seen)}. {_dump_words(seen)}{_boot_words(seen)}{_console_words(seen)}{unsafe}",
+        f"{why} {_sent(host, seen)}. {witnesses}{unsafe}",
         seen.dump_path,
         safe,
         reason,
@@ -276,7 +287,7 @@ def _sent(host: str, seen: Seen) -> str:
 def _dump_words(seen: Seen) -> str:
     return {
         "writing": f"A dump is being written at {seen.dump_path}.",
-        "landed": f"A dump has landed at {seen.dump_path} and is not verified yet.",
+        "landed": f"A dump has landed at {seen.dump_path} and is not verified.",
         "incomplete": f"What is at {seen.dump_path} is not complete ({seen.dump_text}).",
         "unreadable": f"The target cannot be read from here ({seen.dump_text}).",
     }.get(seen.dump, "No dump has been seen yet.")
@@ -292,9 +303,10 @@ def _boot_words(seen: Seen) -> str:
 
 def _console_words(seen: Seen) -> str:
     if seen.phase == "failed" and seen.cause:
-        return f" Its console says that no dump will come: {seen.cause}."
+        return f" Its console says that no dump will come: {seen.cause}.{_recorded(seen)}"
     if seen.last:
-        percent = f" ({seen.percent:.0f} % of the dump)" if seen.percent is not None else ""
+        more = seen.percent is not None and "%" not in seen.last
+        percent = f" ({seen.percent:.0f} % of the dump)" if more else ""
         return f" Last seen: {seen.last}{percent}."
     return " Its console was open and said nothing that is known." if seen.console == "open" else ""
 

@@ -250,6 +250,20 @@ def test_the_power_is_told_when_it_goes_off(bmc: type[Bmc]) -> None:
     assert looked(watch) == []
     bmc.state = Power.OFF
     assert [(report.grade, report.text) for report in looked(watch)] == [("strong", "bmc: the power is off")]
+    bmc.state = Power.ON
+    assert [report.text for report in looked(watch)] == ["bmc: the power was off, and is on again"]
+
+
+def test_the_end_says_what_the_controllers_log_says_of_a_reset() -> None:
+    found = evidence()
+    found.take(console("Command line: elfcorehdr=1", "Copying data     : [ 41.0 %] / eta: 9s"), 1.0)
+    found.take(Report("controller", "strong", "bmc: log: Watchdog 2: Hard reset"), 20.0)
+    found.take(HostState("banner", "new", at=1100.0), 100.0)
+    found.take(TargetState(State.WAITING, searched=True), 101.0)
+    finished = decide("server42", seen(found, 170.0))
+    assert finished is not None
+    assert finished.exit_code == 9
+    assert "By its controller: bmc: log: Watchdog 2: Hard reset." in finished.text
 
 
 def test_hostile_log_text_is_harmless_and_bounded(bmc: type[Bmc]) -> None:

@@ -103,3 +103,37 @@ def test_no_dump_is_success_while_the_host_runs_the_boot_of_before_the_shot() ->
     finished = decide("server42", seen._replace(boot="new"))
     assert finished is not None
     assert finished.exit_code == 0
+
+
+def test_an_older_dump_makes_nothing_safe_while_the_host_runs_the_boot_of_before() -> None:
+    seen = Seen("accepted", dump="verified", dump_path="/x/vmcore", boot="same", same_boot_s=2.0, detached=True)
+    finished = decide("server42", seen)
+    assert finished is not None
+    assert (finished.exit_code, finished.safe_to_power_cycle) == (10, "unknown")
+    assert decide("server42", Seen("accepted", until="landed", dump="landed", boot="same")) is None
+
+
+def test_a_percentage_is_said_once() -> None:
+    seen = Seen("accepted", timed_out=True, phase="saving", last="the dump is being saved: 41 %", percent=41.0)
+    finished = decide("server42", seen)
+    assert finished is not None
+    assert finished.text.count("41 %") == 1
+
+
+def test_what_the_preflight_said_is_in_every_end_that_looks_for_a_cause() -> None:
+    record = ("crashkernel= reserves nothing",)
+    for seen in (
+        Seen("accepted", boot="same", same_boot_s=30.0, record=record),
+        Seen("accepted", timed_out=True, phase="failed", cause="kdump did not start", record=record),
+        Seen("accepted", boot="new", since_back_s=99.0, searched=True, record=record),
+    ):
+        finished = decide("server42", seen)
+        assert finished is not None
+        assert record[0] in finished.text
+
+
+def test_whoever_has_a_dump_that_cannot_be_proved_is_told_how_to_look_at_it() -> None:
+    seen = Seen("accepted", dump="landed", dump_path="/d/vmcore", boot="new", since_back_s=99.0)
+    finished = decide("server42", seen)
+    assert finished is not None
+    assert finished.next == "trigger inspect /d/vmcore"

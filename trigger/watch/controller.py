@@ -82,10 +82,12 @@ class ControllerWatch:
     def _tell_power(self, power: Power, tell: Tell) -> None:
         if power is self._power:
             return
-        first, self._power = self._power is Power.UNKNOWN, power
+        before, self._power = self._power, power
         if power is Power.OFF:
             tell(Report("controller", "strong", f"{self._name}: the power is off"))
-        elif not first:
+        elif before is Power.OFF:
+            tell(Report("controller", "strong", f"{self._name}: the power was off, and is {power.value} again"))
+        elif before is not Power.UNKNOWN:
             tell(Report("controller", "weak", f"{self._name}: the power is {power.value}"))
 
     def _tell_entries(self, entries: Iterable[EventLogEntry], offset: float | None, tell: Tell) -> None:

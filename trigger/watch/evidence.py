@@ -28,6 +28,7 @@ from trigger.watch.words import sentence
 PROGRESS_S = 30.0
 SAID_PROGRESS_S = 10.0
 MOST_LINES = 400  # of the journal about one console: whoever writes on it cannot fill the disk
+MOST_OF_CONTROLLER = 3  # of what its log says, in the last paragraph
 _WEAK = frozenset({"login", "boot", "restart", "old-crash", "copied", "preparing"})
 _GRADES = {"new": "proof", "same": "strong", "crash-kernel": "strong"}
 _PHASES = {"new": "back", "same": "same-boot", "crash-kernel": "crash-kernel"}
@@ -53,6 +54,7 @@ class Evidence:
         self._patterns: set[tuple[str, str]] = set()  # (phase, pattern) in the journal already
         self._percent_at, self._count = 0.0, 0
         self._last = ""
+        self._controller: tuple[str, ...] = ()  # the last that it said that nobody says by accident
         self._sentences: dict[str, str] = {}  # by source, the newest last
 
     def take(self, news: News, now: float) -> list[Event]:
@@ -66,6 +68,8 @@ class Evidence:
         if news.phase:
             self.story = phases.witnessed(self.story, news.phase, now, lesser=True)
             self._last = news.text
+        if news.source == "controller" and news.grade == "strong":
+            self._controller = (*self._controller, news.text)[-MOST_OF_CONTROLLER:]
         self._say(news.source, news.text)
         return [Observed(news.phase or self.story.phase, news.source, news.grade, news.text)]
 
@@ -96,6 +100,7 @@ class Evidence:
             last=self._last,
             own_disk=self.own_disk,
             record=watched.known.not_ready,
+            controller="; ".join(self._controller),
         )
 
     def _same_boot_s(self, fired: float) -> float:

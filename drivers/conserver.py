@@ -13,6 +13,8 @@ import re
 import select
 import shutil
 import subprocess
+from collections.abc import Mapping
+from typing import ClassVar
 
 from trigger.clock import Deadline
 from trigger.driver import Console, Driver, DriverOptions, Probe
@@ -36,6 +38,8 @@ _BLOCK = 65536
 
 class ConserverDriver(Driver):
     """A console that conserver at ADDRESS:PORT knows as `system`. Option `unencrypted: true` for one without TLS."""
+
+    OPTIONS: ClassVar[Mapping[str, type]] = {"unencrypted": bool}
 
     def __init__(self, controller: Controller, options: DriverOptions) -> None:
         super().__init__(controller, options)

@@ -8,7 +8,8 @@ always verified. Who the host is comes from its own DMI, which makes this the on
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from trigger.clock import Deadline
 from trigger.driver import Accepted, Console, Driver, DriverOptions, Identity, Power, Probe
@@ -62,6 +63,8 @@ class Session(Protocol):
 
 class HostDriver(Driver):
     """The host's own kernel. `--via host` makes one of the host's `ssh:`; options: `key`, `known_hosts`, `engine`."""
+
+    OPTIONS: ClassVar[Mapping[str, type]] = {"key": str, "known_hosts": str, "engine": str}
 
     def __init__(self, controller: Controller, options: DriverOptions) -> None:
         super().__init__(controller, options)

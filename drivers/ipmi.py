@@ -6,8 +6,9 @@ other controllers do not pay for it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from drivers.ipmi_opening import defer_other_interfaces, resolve, send_opening
 from trigger.clock import Deadline
@@ -49,6 +50,8 @@ class IpmiDriver(Driver):
 
     One object fires at most once and belongs to one thread.
     """
+
+    OPTIONS: ClassVar[Mapping[str, type]] = {}
 
     _session: IpmiSession | None = None
     _fired = False

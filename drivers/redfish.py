@@ -8,7 +8,7 @@ controller shares proves who answers, two otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from drivers.redfish_body import known_text, local_path
 from drivers.redfish_connection import Lost
@@ -29,6 +29,8 @@ _MAX_SYSTEMS = 64
 
 class RedfishDriver(Driver):
     """Any controller that speaks Redfish. Options: `scheme`, `login`, `legacy_tls`; `system` chooses among several."""
+
+    OPTIONS: ClassVar[Mapping[str, type]] = {"login": str, "legacy_tls": bool, "scheme": str}
 
     systems_uri = "/redfish/v1/Systems"
 

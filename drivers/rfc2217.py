@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from drivers.serial_line import TURN_S, SerialLine, baud_of
 from drivers.telnet import IN_USE
@@ -21,6 +22,8 @@ from trigger.text import harmless
 
 class Rfc2217Driver(Driver):
     """A console at ADDRESS:PORT. Option `baud` (115200)."""
+
+    OPTIONS: ClassVar[Mapping[str, type]] = {"baud": int}
 
     def __init__(self, controller: Controller, options: DriverOptions) -> None:
         super().__init__(controller, options)

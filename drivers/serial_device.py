@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from drivers.serial_line import TURN_S, SerialLine, baud_of
 from trigger.clock import Deadline
@@ -17,6 +19,8 @@ _LOCKS = Path("/run/lock")  # where programs that dial leave LCK..NAME with thei
 
 class SerialDriver(Driver):
     """A console at a device: `address` is its path. Option `baud` (115200)."""
+
+    OPTIONS: ClassVar[Mapping[str, type]] = {"baud": int}
 
     def __init__(self, controller: Controller, options: DriverOptions) -> None:
         super().__init__(controller, options)

@@ -7,9 +7,9 @@ the prompt, ask who the machine is, send the one command, wait for the prompt ag
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from trigger.clock import Deadline
 from trigger.driver import Accepted, Console, Driver, DriverOptions, EventLogEntry, Identity, Power, Probe, Settings
@@ -188,6 +188,11 @@ class _Lost(Exception):
 
 class RedfishOrCli(Driver):
     """A family that has both. Option `transport`: redfish (default) or ssh; never one after the other."""
+
+    OPTIONS: ClassVar[Mapping[str, type]] = {
+        "transport": str, "host_key": str, "legacy_ssh": bool, "ssh_port": int,
+        "login": str, "legacy_tls": bool, "scheme": str,
+    }  # fmt: skip
 
     dialect: Dialect
 

@@ -5,6 +5,9 @@ The row is chosen by `options: {kind: ...}`. For iLO and iDRAC the drivers ilo a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from drivers.ssh_serial import Way, open_serial
 from trigger.clock import Deadline
 from trigger.driver import Console, Driver, DriverOptions, Probe
@@ -59,6 +62,8 @@ WAYS = {
 
 class SshConsoleDriver(Driver):
     """A console over SSH, and nothing else. Options: `kind` (a row above), `host_key`, `legacy_ssh`."""
+
+    OPTIONS: ClassVar[Mapping[str, type]] = {"kind": str, "host_key": str, "legacy_ssh": bool}
 
     def __init__(self, controller: Controller, options: DriverOptions) -> None:
         super().__init__(controller, options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import select
 import socket
+from collections.abc import Mapping
 from typing import ClassVar
 
 from trigger.clock import Deadline
@@ -27,6 +28,8 @@ IN_USE = (b"in use", b"busy", b"already connected", b"connection refused", b"not
 
 class TelnetDriver(Driver):
     """A console at ADDRESS:PORT. It can do nothing else, and says nothing of who the machine is."""
+
+    OPTIONS: ClassVar[Mapping[str, type]] = {}
 
     def probe(self, deadline: Deadline) -> Probe:
         """Return an empty Probe: a telnet port knows nothing, and opening it would take the line from others."""

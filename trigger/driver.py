@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 from trigger.clock import Clock, Deadline, SystemClock
 
@@ -125,7 +125,13 @@ class DriverOptions(NamedTuple):
 
 
 class Driver:
-    """The one small base: a driver is opened by `probe`, closed by `close`, and is a context manager."""
+    """The one small base: a driver is opened by `probe`, closed by `close`, and is a context manager.
+
+    `OPTIONS` is what it takes under `options:`, with the type of each value: `trigger hosts --check` finds what is
+    misspelled. None is a driver that does not say.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, type] | None] = None
 
     def __init__(self, controller: Controller, options: DriverOptions) -> None:
         self.controller = controller

@@ -13,7 +13,7 @@ from trigger import cli, errors, events, host
 from trigger.clock import Deadline
 from trigger.driver import DriverOptions, SendsNmi
 from trigger.exit_codes import MEANINGS
-from trigger.registry import OURS
+from trigger.registry import OURS, load_driver
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,6 +52,18 @@ def test_every_driver_and_every_refusal_is_documented() -> None:
         assert f"| {name} |" in text
     documented = {int(code, 16) for code in re.findall(r"0xC\w|0xD\w", text)}
     assert documented == set(REFUSALS)
+
+
+def test_every_option_of_every_driver_is_documented() -> None:
+    rows = re.findall(r"(?m)^\| (`[^|]*`) \| ([a-z0-9, -]+)", page("docs/drivers.md"))
+    documented = {
+        name: " ".join(options for options, drivers in rows if re.search(rf"\b{name}\b", drivers)) for name in OURS
+    }
+    for name in OURS:
+        known = load_driver(name).OPTIONS
+        assert known is not None, name
+        for option in known:
+            assert re.search(rf"`{option}[`:]", documented[name]), (name, option)
 
 
 def test_every_exit_code_is_in_the_readme() -> None:

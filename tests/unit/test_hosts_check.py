@@ -30,6 +30,19 @@ def check(folder: Path, **controller: object) -> tuple[int, str]:
         ({"driver": "conserver", "address": "a.example.com"}, "no `system:`"),
         ({"driver": "ilo", "address": "a.example.com", "options": {"ssh_port": "x"}}, "ssh_port is not a number"),
         ({"driver": "host", "address": "a.example.com", "options": {"engine": "putty"}}, "engine is 'putty'"),
+        (
+            {"driver": "drac", "address": "a.example.com", "options": {"legacy_shs": True}},
+            "unknown option 'legacy_shs'; did you mean 'legacy_ssh'?",
+        ),
+        (
+            {"driver": "redfish", "address": "a.example.com", "options": {"x": 1}},
+            "unknown option 'x'; its driver takes login, legacy_tls, scheme",
+        ),
+        ({"driver": "ipmi", "address": "a.example.com", "options": {"baud": 9600}}, "its driver takes none"),
+        (
+            {"driver": "ilo", "address": "a.example.com", "options": {"legacy_tls": "true"}},
+            "option legacy_tls must be true or false, without quotes",
+        ),
     ],
 )
 def test_wrong_options_are_found_with_their_line(tmp_path: Path, controller: dict[str, object], words: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,10 +73,28 @@ def _problems_of_drivers(config: Config) -> list[str]:
     for name in config.host_names():
         for controller in config.host(name).controllers:
             try:
-                load_driver(controller.driver)(controller, DriverOptions(_NoPassword()))
+                driver = load_driver(controller.driver)
+                driver(controller, DriverOptions(_NoPassword()))
+                found = _problems_of_options(controller.options, getattr(driver, "OPTIONS", None))
             except ConfigError as error:
-                problems.append(f"{controller.where}: {name}: {error.message}")
+                found = [error.message]
+            problems += [f"{controller.where}: {name}: {problem}" for problem in found]
     return list(dict.fromkeys(problems))
+
+
+def _problems_of_options(options: Mapping[str, object], known: Mapping[str, type] | None) -> list[str]:
+    """Return what is wrong with `options:` of a controller, as far as its driver says what it takes."""
+    from trigger.config.yaml_values import shown, suggest
+
+    problems = []
+    for option, value in options.items() if known is not None else ():
+        assert known is not None
+        if option not in known:
+            takes = f"its driver takes {', '.join(known)}" if known else "its driver takes none"
+            problems.append(f"unknown option {shown(option)}; {suggest(option, known) or takes}")
+        elif known[option] is bool and not isinstance(value, bool):
+            problems.append(f"option {option} must be true or false, without quotes")
+    return problems
 
 
 def _problems_of_policy(config: Config) -> list[str]:

@@ -18,6 +18,7 @@ from trigger.text import harmless, without_secrets
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
+    from subprocess import Popen
 
 LIMIT_S = 5.0  # of one notification
 
@@ -48,6 +49,8 @@ class Notifier:
         if notify.command:
             self._ways.append(_Way("command", self._to_command))
         self._url = ""
+        self._running: list[Popen[bytes]] = []
+        self._ended = False
 
     def tell(self, event: dict[str, Any]) -> None:
         """Queue one event, plain JSON, for every way; returns at once."""
@@ -63,6 +66,13 @@ class Notifier:
         """Return whether everything was sent or given up."""
         return not any(way.is_alive() for way in self._ways)
 
+    def end(self) -> None:
+        """End the command that still runs: nobody will, once this program has ended."""
+        self._ended = True
+        for process in tuple(self._running):
+            if process.returncode is None:
+                _kill(process)
+
     def failures(self) -> list[str]:
         """Return what did not get through, in words."""
         return [failure for way in self._ways for failure in way.said()]
@@ -73,7 +83,8 @@ class Notifier:
         post(self._url, event)
 
     def _to_command(self, event: dict[str, Any]) -> None:
-        run_command(self._notify.command, event)
+        if not self._ended:
+            run_command(self._notify.command, event, running=self._running)
 
 
 class _Way(threading.Thread):
@@ -182,10 +193,13 @@ def _cut(connection: HTTPConnection, late: threading.Event) -> None:
         connection.sock.shutdown(socket.SHUT_RDWR)
 
 
-def run_command(command: tuple[str, ...], event: dict[str, Any], limit_s: float = LIMIT_S) -> None:
-    """Run `command` with `event` as JSON on its standard input, in a clean environment. Raises NotDelivered."""
-    import os
-    import signal
+def run_command(
+    command: tuple[str, ...], event: dict[str, Any], limit_s: float = LIMIT_S, running: list[Popen[bytes]] | None = None
+) -> None:
+    """Run `command` with `event` as JSON on its standard input, in a clean environment. Raises NotDelivered.
+
+    Its process is in `running` while it runs.
+    """
     import subprocess
     import tempfile
 
@@ -207,14 +221,26 @@ def run_command(command: tuple[str, ...], event: dict[str, Any], limit_s: float 
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "an argument cannot be passed on"
             raise NotDelivered(f"it cannot be run: {reason}") from None
+        running = [] if running is None else running
+        running.append(process)
         try:
             code = process.wait(limit_s)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
             process.wait()
             raise NotDelivered(f"it did not end within {limit_s:.0f} s and was ended") from None
+        finally:
+            running.remove(process)
         complaints.seek(0)
         first = complaints.read(400).decode("utf-8", "replace").strip().split("\n")[0]
     if code:
         raise NotDelivered(f"it ended with status {code}" + (f": {harmless(first)}" if first else ""))
+
+
+def _kill(process: Popen[bytes]) -> None:
+    """End a command with its children: it has a session of its own."""
+    import os
+    import signal
+
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,12 @@ def test_those_who_are_told_hear_of_start_landed_and_verdict(bench: Benches, tmp
 @pytest.mark.parametrize(
     ("hook_fault", "command"), [("hang", "kill -9 $$"), ("500", "sleep 600"), ("closed port", "exit 3")]
 )
-def test_a_notification_that_fails_changes_and_delays_nothing(bench: Benches, hook_fault: str, command: str) -> None:
+def test_a_notification_that_fails_changes_and_delays_nothing(
+    bench: Benches, hook_fault: str, command: str, tmp_path: Path
+) -> None:
     b = bench()
+    left = tmp_path / "left"
+    command = f"echo $$ >> {left}; {command}"
     with Webhook(hook_fault) as hook:
         b.extra["TEST_HOOK"] = hook.url
         if hook_fault == "closed port":
@@ -171,6 +176,16 @@ def test_a_notification_that_fails_changes_and_delays_nothing(bench: Benches, ho
     notes = json.loads((folder_of(b) / "notes.json").read_text())["notes"]
     assert {note.split(":")[0] for note in notes} == {"notify command", "notify webhook"}
     assert "notify webhook" in (folder_of(b) / "report.html").read_text()
+    for pid in left.read_text().split():
+        until(partial(gone, pid), f"the command {pid}, which nobody waits for any more, has ended", 60)
+
+
+def gone(pid: str) -> bool:
+    """Return whether a process has ended, be it a zombie that nobody reaps (proc(5), field 3)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def test_ctrl_c_ends_the_waiting_for_others_but_not_the_exit_code(bench: Benches) -> None:

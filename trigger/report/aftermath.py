@@ -121,6 +121,7 @@ class Aftermath:
         if notifier is not None:
             _wait(notifier.done, lambda: over() or time.monotonic() > notify_until)
             self._notes += notifier.failures()
+            notifier.end()
         if not self._brief:
             self._show_look()
             self._report()

@@ -27,6 +27,8 @@ WAIT_S = 1.0  # the longest that a fire waits for its console
 # are taken to have ended after so long.
 REPLAY_PAUSE_S = 0.15
 REPLAY_S = 2.0
+# The same where no fire waits: the lines may come over half the world.
+LATE_REPLAY_PAUSE_S = 0.5
 # When what is repeated looks like a crash kernel at work, the fire waits for it to go on: progress comes once a second.
 SUSPICION_S = 2.5
 # After the fire what comes within so long is read in one go: a kernel that boots says thousands of small pieces, and
@@ -184,11 +186,12 @@ class ConsoleWatch:
         console = self._console
         assert console is not None
         replayed = self._attached_at > 0.0
+        pause_s = LATE_REPLAY_PAUSE_S if self._fired.is_set() else REPLAY_PAUSE_S
         if said:
             self._take(reader.feed(said), reader, replayed=False)
         while not self._stop.is_set():
             try:
-                heard = console.read(Deadline(REPLAY_PAUSE_S if replayed else _READ_S))
+                heard = console.read(Deadline(pause_s if replayed else _READ_S))
             except (EOFError, TriggerError) as error:
                 self._lost(str(error))
                 return

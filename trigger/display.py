@@ -95,12 +95,12 @@ class People:
     Call `close` at the end: a terminal that is stopped (Ctrl-S) then gets the last words when it goes on.
     """
 
-    plain = False  # --plain: no view, for screen readers; one choice for the whole process
+    plain = False  # --plain, for screen readers, or JSON on the same terminal: no view, in the whole process
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         dumb = os.environ.get("TERM", "dumb") == "dumb"
-        self._draws = self._stream.isatty() and not self.plain and not dumb
+        self._draws = self._stream.isatty() and not dumb
         self._view: LiveView | None = None
         self._started: float | None = None
         self._told_at = 0.0
@@ -123,7 +123,7 @@ class People:
 
     def status(self, now: Status) -> None:
         """Show how things stand: in place on a terminal, else by a line a minute."""
-        if self._draws:
+        if self._draws and not self.plain:
             if self._view is None:
                 from trigger.live import LiveView
 
@@ -168,8 +168,12 @@ class People:
 
 
 def print_json(line: Line) -> None:
-    """Write one event as a line of JSON on standard output. Raises BrokenPipeError once nobody reads it."""
+    """Write one event as a line of JSON on standard output. Raises BrokenPipeError once nobody reads it.
+
+    On a terminal it ends the live view: what is written beside the view would be drawn over.
+    """
     try:
+        People.plain = People.plain or sys.stdout.isatty()
         sys.stdout.write(json.dumps(line.raw, separators=(",", ":")) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:

@@ -123,6 +123,15 @@ def test_in_the_background_of_a_shell_the_line_that_a_person_types_is_left_alone
     assert b"A complete dump of" in session.shown
 
 
+def test_json_on_the_same_terminal_is_not_drawn_over(bench: Benches) -> None:
+    b = bench(dump_seconds=0.5, reboot_seconds=0.5)
+    with watched(b, "--json") as session:
+        assert session.end() == 0
+    assert b"\x1b" not in session.shown
+    events = [json.loads(line) for line in session.shown.splitlines() if line.startswith(b"{")]
+    assert [event["event"] for event in events] == [line["event"] for line in b.journal()], "whole, and every one"
+
+
 def test_no_colour(bench: Benches) -> None:
     b = bench(dump_seconds=0.5, reboot_seconds=0.5)
     with watched(b, NO_COLOR="1") as session:

@@ -52,8 +52,8 @@ def resume(
     set_up_logging(verbose)
     clock = clock or SystemClock()
     config = load(config_path)
-    host = config.host(host_name)
     state = StateFolder.choose(config.state_dir)
+    host = _host(config, state, host_name)
     fire, seq = _find(state, host_name, run_id)
     known = known_of(state, config, host)
     around = Surroundings(state, clock, answers_of(host), config.dump_stores, notify=config.notify)
@@ -114,6 +114,13 @@ def _shot(state: StateFolder, fire: OpenFire) -> str:
     firings = [line.event for line in read_journal(state, fire.host) if line.run == fire.run]
     last = [event for event in firings if isinstance(event, Firing)][-1:]
     return shot_words("send_sysrq_crash" if last and last[0].request.startswith("SysRq") else "send_nmi")
+
+
+def _host(config: Config, state: StateFolder, name: str) -> Host:
+    """Return the host; one that was fired at with --controller alone is in the journal, and may be nowhere else."""
+    if name in config or name not in state.host_names() or not fires(read_journal(state, name)):
+        return config.host(name)
+    return Host(name, (), where="the journal")
 
 
 def _find(state: StateFolder, host: str, run_id: str) -> tuple[OpenFire, int]:

@@ -61,6 +61,10 @@ def test_an_ad_hoc_controller_needs_no_configuration_of_the_host(bench: Benches)
     result = b.nmi("--controller", url, *overrides)
     assert result.code == 0, result.err
     assert b.machine.delivered() == 1
+    assert result.event("Finished")["next"] == f"trigger wait {b.host}"
+    waited = b.run("wait", b.host, "--deadline", "1s", "--json")
+    assert (waited.code, waited.event("Finished")["sent"]) == (10, "yes"), waited.err
+    assert b.run("wait", "nobody").code == 3
 
 
 def test_a_uuid_confirms_what_the_controller_must_report(bench: Benches) -> None:

@@ -35,7 +35,7 @@ __all__ = ["Config", "Problem", "ad_hoc_controller", "load"]
 
 _BEGIN = (
     "Copy config.example.yaml to ~/.config/trigger/config.yaml and edit it, "
-    "or name the controller: --controller ipmi://USER@ADDRESS"
+    "or do without one: trigger nmi HOST --controller ipmi://USER@ADDRESS"
 )
 _CHECK = "Nothing was sent. Correct this; `trigger hosts --check` lists every error."
 _MAX_GUESSED = 20_000  # hosts that are looked through for "did you mean"

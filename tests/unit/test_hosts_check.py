@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from trigger import cli
-from trigger.errors import TriggerError
+from trigger.config import file as config_file
+from trigger.errors import ConfigError, TriggerError
 
 
 def check(folder: Path, **controller: object) -> tuple[int, str]:
@@ -97,3 +98,16 @@ def test_a_file_that_cannot_be_read_is_no_wrong_usage(tmp_path: Path, monkeypatc
     """For root everything can be read, so the kernel's answer to "may I?" is what is changed here."""
     monkeypatch.setattr(os, "access", lambda *_a, **_k: False)
     assert hosts(tmp_path, "--check")[0] == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check"]])
+def test_no_configuration_at_all_is_not_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TRIGGER_CONFIG", raising=False)
+    monkeypatch.setattr(config_file, "SYSTEM_FILE", tmp_path / "system.yaml")
+    done = CliRunner().invoke(cli.trigger, ["hosts", *arguments])
+    assert isinstance(done.exception, ConfigError)
+    looked = f"{tmp_path}/.config/trigger/config.yaml and {tmp_path}/system.yaml"
+    assert done.exception.message == f"there is no configuration (looked at {looked})"

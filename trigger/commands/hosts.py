@@ -31,6 +31,7 @@ def command(ctx: click.Context, patterns: tuple[str, ...], check: bool, as_json:
     from trigger.state import StateFolder
 
     loaded = load(config)
+    loaded.require_file()
     if check:
         code = _check(loaded)
         if patterns and not code:
@@ -42,7 +43,7 @@ def command(ctx: click.Context, patterns: tuple[str, ...], check: bool, as_json:
         row = _row(loaded, state, name)
         click.echo(json.dumps(row) if as_json else _line(row))
     if not names:
-        click.echo("no hosts are configured", err=True)
+        click.echo(f"{loaded.path}: no hosts are configured", err=True)
 
 
 def _check(config: Config) -> int:
@@ -53,9 +54,8 @@ def _check(config: Config) -> int:
     problems = problems or _problems_of_drivers(config) + _problems_of_policy(config)
     for problem in problems:
         click.echo(problem)
-    where = config.path or "no configuration file"
     hosts = "" if problems else f"{_counted(len(config.host_names()), 'host')}, no problems"
-    click.echo(f"{where}: {hosts or _counted(len(problems), 'problem')}", err=True)
+    click.echo(f"{config.path}: {hosts or _counted(len(problems), 'problem')}", err=True)
     return 3 if problems else 0
 
 

@@ -196,8 +196,7 @@ class Config:
 
     def _no_host(self, name: str) -> ConfigError:
         if self.path is None:
-            places = " and ".join(self._places)
-            return ConfigError(f"{name}: there is no configuration (looked at {places})", next_step=_BEGIN)
+            return self._no_file(f"{name}: ")
         if not self._file.entries:
             return ConfigError(f"{self.path}: names no hosts, so not {name} either", next_step=_BEGIN)
         guess = yaml_values.suggest(name, itertools.islice(self._all_names(), _MAX_GUESSED))
@@ -206,6 +205,15 @@ class Config:
         if unread:
             message += "\nIt may be in an entry that cannot be read:\n  " + "\n  ".join(unread)
         return ConfigError(message, next_step="Nothing was sent. `trigger hosts` lists the hosts.")
+
+    def _no_file(self, whose: str = "") -> ConfigError:
+        places = " and ".join(self._places)
+        return ConfigError(f"{whose}there is no configuration (looked at {places})", next_step=_BEGIN)
+
+    def require_file(self) -> None:
+        """Raise ConfigError when no configuration was found at all: nothing is wrong with it, and nothing right."""
+        if self.path is None:
+            raise self._no_file()
 
     # --- many hosts ---------------------------------------------------------------------------------------------
 

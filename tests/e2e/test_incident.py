@@ -45,6 +45,9 @@ def test_the_incident_folder_of_a_landed_dump(bench: Benches) -> None:
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in folder.iterdir())
     assert folder.stat().st_mode & 0o777 == 0o700
     assert f"report: {folder / 'report.html'}" in result.err
+    assert result.err.splitlines()[-1] == (
+        f"trigger: {b.host}: exit code 0, a complete dump has landed; safe to power-cycle: yes"
+    ), "a screen of 24 rows ends with the verdict, not with a stack trace"
     look = json.loads((folder / "first-look.json").read_text())
     assert look["look"]["panic"] == "NMI: Not continuing"
     assert look["facts"]["nodename"] == b.host

@@ -125,6 +125,7 @@ class Aftermath:
         if not self._brief:
             self._show_look()
             self._report()
+            self._say_again()
 
     def _show_look(self) -> None:
         """Say what panicked and what was wrong before, as `trigger inspect` does."""
@@ -135,6 +136,17 @@ class Aftermath:
         for name, value in first_look(self._look):
             with suppress(OSError, ValueError):
                 print(f"{name + ':' if name else '':<16}{harmless(without_secrets(value.strip()))}", file=sys.stderr)
+
+    def _say_again(self) -> None:
+        """Repeat the verdict in a line where the first look has pushed it off a screen of 24 rows."""
+        end = self._finished
+        if end is None or self._look is None:
+            return
+        from trigger.exit_codes import meaning
+
+        title = meaning(end.exit_code, safe=end.safe_to_power_cycle == "yes").title
+        safe = end.safe_to_power_cycle
+        _say(f"{self._host.name}: exit code {end.exit_code}, {title}; safe to power-cycle: {safe}")
 
     def _report(self) -> None:
         from trigger.report.files import write_reports

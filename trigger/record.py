@@ -47,8 +47,7 @@ class DumpTarget:
     `kind` is local, nfs, ssh, ftp, cifs, virtiofs, raw or unknown. `written` is the target in the host's
     own words, passwords removed; `directory` the folder on the target in which every dump makes its own;
     `mount` where the running host has that folder now ("" when it has not); `read` is how trigger reads it:
-    `host:/PATH` (over the host's own SSH), or a URL. `name_prefix` is what a dump folder's name starts
-    with, where it is known. `baseline` is what was there.
+    `host:/PATH` (over the host's own SSH), or a URL. `baseline` is what was there.
     """
 
     kind: str
@@ -56,7 +55,6 @@ class DumpTarget:
     directory: str = ""
     mount: str = ""
     read: str = ""
-    name_prefix: str = ""
     free_bytes: int | None = None
     baseline: tuple[Listed, ...] = ()
 
@@ -334,7 +332,7 @@ def _rehearsed(plain: Mapping[str, object]) -> Rehearsed:
 
 
 def _target(plain: Mapping[str, object]) -> DumpTarget:
-    words = ("kind", "written", "directory", "mount", "read", "name_prefix")
+    words = ("kind", "written", "directory", "mount", "read")
     entries = (mapping(x, "baseline") for x in list_of(plain, "baseline"))
     return DumpTarget(
         **{key: text(plain, key) for key in words},

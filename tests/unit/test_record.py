@@ -50,7 +50,7 @@ FULL = Record(
     os_name="Debian GNU/Linux 12 (bookworm)",
     dump_targets=(
         DumpTarget(
-            "local", "/var/crash", "/var/crash", "/var/crash", "host:/var/crash", "", 5 << 30,
+            "local", "/var/crash", "/var/crash", "/var/crash", "host:/var/crash", 5 << 30,
             (Listed("202611230349", 4096, 1_699_999_999.0),),
         ),
     ),

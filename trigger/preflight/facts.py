@@ -79,7 +79,6 @@ class Watchdog:
     identity: str
     active: bool
     timeout: int | None
-    nowayout: bool
 
 
 class Facts:
@@ -266,7 +265,6 @@ class Facts:
                 self.word(f"watchdog.{name}/identity"),
                 self.word(f"watchdog.{name}/state") == "active",
                 self.number(f"watchdog.{name}/timeout"),
-                self.word(f"watchdog.{name}/nowayout") == "1",
             )
             for name in names
         )

@@ -62,7 +62,6 @@ class KdumpSettings:
     endings: tuple[str, ...] = ()
     kernel_version: str = ""
     fencing: bool = False
-    host_prefix: bool = False
 
 
 def read_settings(distribution: str, text: str) -> KdumpSettings:
@@ -100,7 +99,6 @@ def _rhel(text: str) -> KdumpSettings:
         dump_level=_dump_level(values.get("core_collector", "makedumpfile -d 31")),
         endings=endings,
         fencing="fence_kdump_nodes" in values or "fence_kdump_args" in values,
-        host_prefix=True,
     )
 
 
@@ -233,7 +231,6 @@ def _debian(text: str) -> KdumpSettings:
         enabled=use == "1",
         dump_level=_dump_level("makedumpfile " + (values.get("MAKEDUMP_ARGS") or "-c -d 31")),
         endings=("KDUMP_FAIL_CMD runs after a failure instead of a reboot",) if shell else (),
-        host_prefix=any(target.kind != "local" for target in targets),
     )
 
 

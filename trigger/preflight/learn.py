@@ -138,14 +138,12 @@ def _target(target: Target, facts: Facts, dump_stores: Mapping[str, str]) -> Dum
     folder = dump_target.folder_of(target, facts)
     if folder is not None and folder.error:
         folder = None
-    prefix = "127.0.0.1-" if facts.distribution == "rhel" and target.kind == "local" else ""
     return DumpTarget(
         target.kind,
         harmless(target.written),
         target.directory,
         folder.path if folder else "",
         _how_to_read(target, folder, dump_stores),
-        prefix,
         folder.free if folder else None,
         _baseline(folder.entries if folder else dump_target.remote_entries(facts, target)),
     )

@@ -47,11 +47,12 @@ def command(ctx: click.Context, patterns: tuple[str, ...], check: bool, as_json:
 
 
 def _check(config: Config) -> int:
+    from trigger.policy.file import problems_of_policies
     from trigger.registry import contested, registered
 
     entries = registered()
     problems = [str(problem) for problem in config.check({entry.name for entry in entries})] + contested(entries)
-    problems = problems or _problems_of_drivers(config) + _problems_of_policy(config)
+    problems = problems or _problems_of_drivers(config) + problems_of_policies(config.policy)
     for problem in problems:
         click.echo(problem)
     hosts = "" if problems else f"{_counted(len(config.host_names()), 'host')}, no problems"
@@ -95,18 +96,6 @@ def _problems_of_options(options: Mapping[str, object], known: Mapping[str, type
         elif known[option] is bool and not isinstance(value, bool):
             problems.append(f"option {option} must be true or false, without quotes")
     return problems
-
-
-def _problems_of_policy(config: Config) -> list[str]:
-    """Return why no fire at all would be let through: a policy file that is wrong or cannot be read."""
-    from trigger.errors import TriggerError
-    from trigger.policy.file import policies_in_force
-
-    try:
-        policies_in_force(config.policy)
-    except TriggerError as error:
-        return error.message.split("\n  ")
-    return []
 
 
 class _NoPassword:

@@ -41,6 +41,15 @@ def policies_in_force(configured: str = "") -> tuple[Policy, ...]:
     return tuple(read_policy(path) for path in paths if path == configured or os.path.lexists(path))
 
 
+def problems_of_policies(configured: str = "") -> list[str]:
+    """Return why no fire at all would be let through: a policy file that is wrong or cannot be read."""
+    try:
+        policies_in_force(configured)
+    except (ConfigError, GuardRefused) as error:
+        return error.message.split("\n  ")
+    return []
+
+
 def read_policy(path: str) -> Policy:
     """Return the policy in one file; raises as `policies_in_force` does."""
     text = _text(path)

@@ -66,10 +66,13 @@ def run(wishes: Wishes, clock: Clock | None = None, look: Look | None = None) ->
     """
     from trigger.config.loading import load
     from trigger.logs import set_up_logging
+    from trigger.policy.file import problems_of_policies
 
     set_up_logging(wishes.verbose)
     clock = clock or SystemClock()
     config = load(wishes.config)
+    for problem in problems_of_policies(config.policy):
+        click.echo(f"trigger: note: every fire would be refused: {problem}", err=True)
     names = config.host_names() if wishes.everything else list(config.select(wishes.patterns))
     state = StateFolder.choose(config.state_dir)
     kept = _Kept(names, state, wishes, clock)

@@ -312,6 +312,9 @@ def test_the_program_itself(tmp_path: Path) -> None:
     assert printed.returncode == 0
     assert printed.stdout.startswith("#!/bin/sh")
     assert trigger().returncode == 2
+    with (tmp_path / "config.yaml").open("a") as file:
+        file.write(f"policy: {tmp_path}/gone.yaml\n")
+    assert f"every fire would be refused: The policy {tmp_path}/gone.yaml cannot be read" in trigger("server42").stderr
     assert trigger("nobody").returncode == 3
 
 

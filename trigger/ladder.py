@@ -1,7 +1,8 @@
 """`trigger crash`: one rung after the other, and never one after a crash.
 
 The next rung is fired only after this one was refused or could not log in (trigger/shot.py), after positive proof
-that it had no effect, or when a person says so at a prompt with the evidence in view. Silence climbs nothing.
+that it had no effect, or when a person says so at a prompt with the evidence in view. Silence climbs nothing, and
+nothing climbs where any witness has seen a crash: one that contradicts the proof may be the one that is right.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def climb(
         if not rest.routes:
             return finished
         try:
-            if proved_without_effect(finished):
+            if proved_without_effect(finished) and not effective(seen_since_firing(around.state, run)):
                 run.emit(Observed("no-crash", "host", "proof", finished.text))
                 run.next_rung()
             else:

@@ -157,14 +157,25 @@ def _no_crash(host: str, seen: Seen) -> Finished | None:
         f"{_sent(host, seen)}, and {seen.same_boot_s:.0f} s later the host still runs the kernel that it ran before:"
         f" the shot had no effect. {_why_no_crash(seen)}{_recorded(seen)}",
         "",
-        "yes",
-        "no crash, so no dump is being written",
+        "unknown" if _crash_seen(seen) else "yes",
+        "another witness than the host says that it crashed"
+        if _crash_seen(seen)
+        else "no crash, so no dump is being written",
         f"trigger preflight {host}",
         True,
     )
 
 
+def _crash_seen(seen: Seen) -> bool:
+    return seen.phase not in ("fired", *NO_EFFECT)
+
+
 def _why_no_crash(seen: Seen) -> str:
+    if _crash_seen(seen):
+        return (
+            f"But another witness says otherwise (last: {seen.last or 'a crash'}): either that console or controller is"
+            " of another machine, which has crashed, or this SSH is. Find out which before another shot."
+        )
     if seen.phase == "denied":
         return "Its console says why: this SysRq operation is disabled (kernel.sysrq)."
     if seen.phase == "ignored":

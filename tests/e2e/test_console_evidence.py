@@ -76,6 +76,28 @@ def test_a_shot_that_is_not_watched_opens_no_console(bench: Benches) -> None:
         assert len(port._lines) == 1, "waiting listens as well"
 
 
+def test_nothing_climbs_where_the_console_and_the_host_contradict_each_other(bench: Benches) -> None:
+    """The host answers in its old boot and its console panics: one of the two is another machine's."""
+    with SerialPort() as port:
+        b = with_console(bench(nmi="ignore", host="healthy"), port)
+        b.hurry()
+        alive = "--override", "alive", "--override", "identity-unproved"
+        process = b.start("crash", b.host, "--json", *b.confirmed(), *alive)
+
+        def panics() -> bool:
+            port.say(b"[ 1.0] Kernel panic - not syncing: NMI: Not continuing\r\n")
+            return any(line["event"] == "Observed" and line["phase"] == "panicked" for line in b.journal())
+
+        until(panics, "the panic on the console", limit=60)
+        result = finish(process)
+        assert port.got == "", "no second rung"
+    assert result.code == 8, result.err
+    assert [event["event"] for event in result.events].count("Fired") == 1
+    end = result.event("Finished")
+    assert end["safe_to_power_cycle"] == "unknown"
+    assert "of another machine" in end["text"]
+
+
 def test_no_sysrq_is_sent_into_a_dump_that_is_seen_on_its_console(bench: Benches) -> None:
     with SerialPort(greeting=b"[    0.0] Command line: elfcorehdr=0x3d000000 reset_devices\r\n") as port:
         b = with_console(bench(refuse=0xCC), port)

@@ -113,6 +113,8 @@ def test_a_sign_of_a_crash_makes_an_older_look_at_the_host_worthless() -> None:
     finished = decide("server42", seen(found, 40.0))
     assert finished is not None
     assert finished.exit_code == 8, "20 s after the sign it still runs: the console is another host's, or lies"
+    assert finished.safe_to_power_cycle == "unknown"
+    assert "of another machine" in finished.text
 
 
 def test_a_new_boot_without_a_dump_is_nine_sooner_when_the_console_says_why() -> None:

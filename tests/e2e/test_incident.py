@@ -82,10 +82,13 @@ def with_redfish(b: Bench, server: RedfishServer) -> None:
 def test_the_panic_on_the_console_is_marked_in_the_report_and_hostile_text_is_text(bench: Benches) -> None:
     with SerialPort(greeting=b"\xff\xfe old <script>alert(1)</script> text\r\n") as port:
         b = with_console(bench(crash_seconds=1.5), port)
+        told = {"command": ["/bin/sh", "-c", f"cat >> {b.folder}/told"], "include_console": True}
+        b.config.write_text(json.dumps({**json.loads(b.config.read_text()), "notify": told}))
         process = b.start("nmi", b.host, "--json", *b.confirmed())
         until(lambda: any(line["event"] == "Fired" for line in b.journal()), "the shot", limit=60)
         port.say(b"\x1b[31m<img src=x onerror=alert(2)>\x1b[0m\r\n")
         port.say(b"[ 8123.4] Kernel panic - not syncing: NMI: Not continuing\r\n[ 8123.5] next\r\n")
+        port.say(b"kdump[561]: saving to sftp://root:s3cret@dumps.example.com/srv/crash\r\n")
         result = finish(process)
     assert result.code == 0, result.err
     assert "panic" in [event.get("pattern") for event in result.events]
@@ -94,6 +97,12 @@ def test_the_panic_on_the_console_is_marked_in_the_report_and_hostile_text_is_te
     assert "&lt;img src=x onerror=alert(2)&gt;" in page
     assert "<img" not in page
     assert "<script" not in page
+    events = [json.loads(line) for line in (b.folder / "told").read_text().splitlines()]
+    said = events[-1]["console"]
+    assert "Kernel panic - not syncing" in said
+    assert "saving to sftp://root:***@dumps.example.com" in said
+    assert "s3cret" not in page + json.dumps(events)
+    assert "\x1b" not in said
 
 
 def typed(b: Bench, *options: str) -> int:

@@ -224,7 +224,7 @@ class Aftermath:
             from trigger.notify import Notifier
 
             self._notifier = Notifier(self._notify)
-        self._notifier.tell(self._message(kind, line))
+        self._notifier.tell({name: _clean(value) for name, value in self._message(kind, line).items()})
 
     def _message(self, kind: str, line: Line) -> dict[str, Any]:
         """Return a notification. Without `include_console` it has only words of ours and the dump's path."""
@@ -263,6 +263,13 @@ class Aftermath:
         for name in files.recordings()[-1:]:
             said = files.read(name.replace(".cast", ".txt"), 4096, end=True) or b""
         return harmless(said.decode("utf-8", "replace"), lines=True)
+
+
+def _clean(value: Any) -> Any:
+    """Return `value` without any secret in use, and without the passwords of URLs that a console may have printed."""
+    from trigger.report.console_excerpt import masked
+
+    return masked(without_secrets(value)) if isinstance(value, str) else value
 
 
 def _started(function: Callable[[], None]) -> threading.Thread:

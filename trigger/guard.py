@@ -148,7 +148,8 @@ def _dump_in_progress(facts: Facts) -> list[Finding]:
     if not facts.dump_in_progress:
         return []
     text = f"A dump of {facts.host} seems to be being written: {facts.dump_in_progress}. A shot would destroy it."
-    return [Finding("dump-in-progress", text, False, next_step=f"Wait for it: trigger wait {facts.host}")]
+    look_on = f"(where nobody fired from here: trigger console {facts.host})"
+    return [Finding("dump-in-progress", text, False, next_step=f"Wait for it: trigger wait {facts.host} {look_on}")]
 
 
 def _policy(facts: Facts) -> list[Finding]:

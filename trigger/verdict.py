@@ -139,7 +139,7 @@ def _reached(host: str, seen: Seen) -> Finished | None:
     return Finished(
         exit_code=0,
         sent="yes",
-        text=f"{text} {_sent(host, seen)}.",
+        text=f"{text} {_sent(host, seen)}. Nothing says yet that its dump is complete: do not power-cycle {host}.",
         dump=seen.dump_path,
         safe_to_power_cycle=safe,
         safe_reason="the dump is not proved to be complete",
@@ -259,8 +259,8 @@ def _timed_out(host: str, seen: Seen) -> Finished | None:
             7,
             "maybe",
             f"{_sent(host, seen)}, and nothing was seen until the deadline: neither a dump nor a new boot"
-            f"{_heard(seen)}. It may have been delivered, and a dump may still be being written. Do not power-cycle"
-            f" {host} before it is known.",
+            f"{_heard(seen)}.{_controller(seen)} A dump may still be being written. Do not power-cycle {host} before it"
+            " is known.",
             "",
             "unknown",
             "a dump may be being written without anybody seeing it",

@@ -100,7 +100,7 @@ class Ears:
         host = self._plan.host.name
         message = f"A dump of {host} seems to be being written: {seen}. A shot would destroy it."
         self._run.emit(Guarded(False, "dump-in-progress", message))
-        next_step = f"Wait for it: trigger wait {host}"
+        next_step = f"Wait for it: trigger wait {host} (where nobody fired from here: trigger console {host})"
         raise GuardRefused(f"{message} Nothing was sent.", rule="dump-in-progress", next_step=next_step)
 
     def _witness(self, controller: Controller, fired_at: float) -> ControllerWatch:

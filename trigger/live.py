@@ -32,7 +32,7 @@ _ROWS_TO_WRAP = 12  # below that the safety has one line
 _BAR, _LEAST_BAR = 28, 6
 
 _PHASES = {
-    "fired": "sent; nothing seen yet",
+    "fired": "sent; no crash seen yet",
     "ignored": "the kernel ignored it",
     "denied": "the kernel's mask forbids it",
     "panicked": "the kernel panicked",

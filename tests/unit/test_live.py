@@ -69,6 +69,11 @@ def test_the_answer_is_never_cut(columns: int, safe: str, answers: tuple[str, ..
     assert lines[-1].startswith(answers)
 
 
+def test_a_host_that_is_seen_to_run_on_is_not_called_unseen() -> None:
+    now = NOW._replace(phase="fired", evidence=("host: it still runs the boot of 950405 s before the shot",))
+    assert block(now, 80, 24, False)[0].startswith("-- server42: sent; no crash seen yet; 45 s since the shot")
+
+
 def test_sources_keep_their_places() -> None:
     turned = NOW._replace(evidence=NOW.evidence[::-1])
     assert block(turned, 80, 24, False) == block(NOW, 80, 24, False)

@@ -307,7 +307,12 @@ def _confirmed(plan: Plan, known: Known, wish: Wish, around: Surroundings) -> Wi
 
 def _planned(plan: Plan, wish: Wish) -> Planned:
     routes = tuple(
-        {"controller": r.controller.name, "driver": r.controller.driver, "address": r.controller.address}
+        {
+            "controller": r.controller.name,
+            "driver": r.controller.driver,
+            "address": r.controller.address,
+            "shot": shot_words(r.ability),
+        }
         for r in plan.routes
     )
     return Planned(plan.action, routes, plan.deadline_s, plan.dump_target, actor(), wish.reason)

@@ -15,6 +15,8 @@ from trigger.journal import Line
 from trigger.text import harmless
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trigger.live import LiveView
     from trigger.watch.status import Status
 
@@ -32,8 +34,9 @@ def sentence(event: Event) -> str:
     """Return `event` in words, harmless, without a newline."""
     match event:
         case Planned():
-            routes = "; then ".join(f"{r['controller']} at {r['address']}" for r in event.routes)
-            return f"plan: {event.action} through {routes}; dump expected at {event.dump_target}"
+            by = "by" if event.action == "crash" else "through"
+            routes = "; then ".join(_rung(event.action, route) for route in event.routes)
+            return f"plan: {event.action} {by} {routes}; dump expected at {event.dump_target}"
         case Probed(error="") as probed:
             who = f", says it is {probed.uuid}" if probed.uuid else ""
             return f"{probed.controller}: logged in, power {probed.power}{who}"
@@ -58,6 +61,12 @@ def sentence(event: Event) -> str:
             return f"dump: {state}{where}{much}{': ' + event.text if event.text else ''}"
         case Finished():
             return event.text
+
+
+def _rung(action: str, route: Mapping[str, str]) -> str:
+    """Return one route; of a ladder two may go through one controller, so what each sends is said."""
+    shot = f"{route.get('shot', 'a shot')} through " if action == "crash" else ""
+    return f"{shot}{route['controller']} at {route['address']}"
 
 
 def details(found: DumpFound) -> list[str]:

@@ -16,7 +16,7 @@ VERSION = 1
 
 
 class Planned(NamedTuple):
-    """What would be done: the routes in order, each `{controller, driver, address, request}`."""
+    """What would be done: the routes in order, each `{controller, driver, address, shot}` (NMI or SysRq c)."""
 
     action: str
     routes: tuple[Mapping[str, str], ...]

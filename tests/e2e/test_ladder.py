@@ -108,6 +108,8 @@ def at_the_prompt(b: Bench, answer: str, limit: str = "3s", ahead: str = "") -> 
 def test_a_person_may_say_so_with_the_evidence_in_view(bench: Benches) -> None:
     b = two_ways(bench(ignore_first=1, host="hung"))
     code, said = at_the_prompt(b, "HOST\n")
+    assert "plan: crash by NMI through first at " in said
+    assert "; then SysRq c through first at " in said
     assert "Seen since the last shot" in said
     assert "a working kdump without a console" in " ".join(said.split())
     assert [line["controller"] for line in b.journal() if line["event"] == "Firing"] == ["first", "second"]

@@ -9,7 +9,7 @@ from trigger.post.inspection import Inspection
 from trigger.text import harmless
 
 # The first look without the proof and without the panic line, which the verdict has: where, and what was wrong before.
-LOOK = ("trigger", "before", "on", "RIP", "taint", "hardware", "modules", "trace", "", "debuginfo", "crash")
+LOOK = ("set off by", "before", "on", "RIP", "taint", "hardware", "modules", "trace", "", "debuginfo", "crash")
 
 
 def first_look(found: Inspection) -> Iterable[tuple[str, str]]:
@@ -36,7 +36,7 @@ def rows(found: Inspection) -> list[tuple[str, str]]:
     ]
     lines = [(name, harmless(value)) for name, value in said if value]
     if look is not None:
-        lines += [("panic", look.panic), *(("trigger", line) for line in look.trigger)]
+        lines += [("panic", look.panic), *(("set off by", line) for line in look.trigger)]
         lines += [("before", line) for line in look.before]
         if look.crash is not None:
             crash = look.crash

@@ -190,3 +190,11 @@ def test_the_command_says_what_and_exits_5(state: StateFolder, tmp_path: Path) -
     assert code == 5
     assert json.loads(text)["host"] == "server42"
     assert run_history(state, "--anchors", str(anchors))[0] == 2
+
+
+def test_a_host_without_a_journal_has_none_that_is_whole(state: StateFolder) -> None:
+    written(state)
+    code, text = run_history(state, "--verify", "server99")
+    assert code == 0
+    assert "no journal of server99" in text
+    assert "whole" not in text

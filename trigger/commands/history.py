@@ -76,15 +76,18 @@ def verify_journals(state: StateFolder, hosts: list[str], anchors: Path | None, 
     """Verify the journals of `hosts`, and of every host that `anchors` name unless `only`; return the exit code."""
     from trigger.chain import read_anchors, verify
     from trigger.state import JOURNAL
+    from trigger.text import harmless
 
     known = None if anchors is None else read_anchors(anchors)
-    named = set() if known is None or only else {anchor.host for anchor in known}
-    wanted = [host for host in hosts if only or host in named or state.has(host, JOURNAL)]
+    named = {anchor.host for anchor in known or ()}
+    wanted = [host for host in hosts if host in named or state.has(host, JOURNAL)]
     faults = 0
-    for host in (*wanted, *sorted(named - set(wanted))):
+    for host in (*wanted, *(() if only else sorted(named - set(wanted)))):
         found = verify(state, host, known)
         faults += len(found.faults)
         click.echo(json.dumps(found.to_json()) if as_json else "\n".join(found.sentences()))
-    if not (wanted or named):
-        click.echo(f"no journals in {state.path}", err=True)
+    if not wanted and (only or not named):
+        click.echo(
+            f"no journal{' of ' + harmless(hosts[0]) if only else 's'} in {state.path}: nothing to verify", err=True
+        )
     return 5 if faults else 0

@@ -20,35 +20,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bench.ipmi import TRIGGER, timed  # noqa: E402
+from bench.preflight import Cost  # noqa: E402
 from tests.lab import packages  # noqa: E402
 from tests.lab.bmc import USER  # noqa: E402
 from tests.lab.chain import Lab  # noqa: E402
 
 PAUSE_S = int(os.environ.get("BENCH_PAUSE", "60"))
 HOST = "watched42"
-TRIGGER = str(Path(sys.executable).with_name("trigger"))
 _SSH_EVERY_S = 2.0
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a watch cost: seconds of wall time and of CPU, and the largest process in MB."""
-
-    wall: float
-    cpu: float
-    megabytes: float
-
-    def __str__(self) -> str:
-        """The figures, with the share of one core."""
-        share = 100 * self.cpu / self.wall
-        return f"{self.wall:6.1f} s   CPU {self.cpu:5.2f} s = {share:4.2f} % of a core   {self.megabytes:4.0f} MB"
 
 
 def prepare(lab: Lab) -> None:
@@ -61,7 +47,7 @@ def by_trigger(lab: Lab, home: Path) -> Cost:
     """Fire and watch with trigger; the cost from its event Fired on."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TRIGGER_CONFIG": str(lab.config_file)}
     environment["XDG_STATE_HOME"] = str(home / "state")
-    run([TRIGGER, "preflight", HOST], environment)
+    timed([TRIGGER, "preflight", HOST], environment)
     prepare(lab)
     command = [TRIGGER, "nmi", HOST, "--confirm", HOST, "--reason", "bench", "--json"]
     with subprocess.Popen(
@@ -103,7 +89,7 @@ def by_hand(lab: Lab) -> Cost:
     secret = {**os.environ, "IPMITOOL_PASSWORD": lab.bmc.password}
     ipmitool = ["ipmitool", "-I", "lanplus", "-C", "3", "-H", "127.0.0.1", "-p", str(lab.bmc.lan_port)]
     ipmitool += ["-U", USER, "-E"]
-    run([*ipmitool, "chassis", "power", "diag"], secret)
+    timed([*ipmitool, "chassis", "power", "diag"], secret)
     begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     master, slave = pty.openpty()  # sol activate wants a terminal
     with subprocess.Popen([*ipmitool, "sol", "activate"], stdin=slave, stdout=slave, stderr=slave, env=secret) as sol:
@@ -139,13 +125,10 @@ def drain(master: int) -> None:
         return
 
 
-def run(command: list[str], environment: dict[str, str]) -> None:
-    """Run a command that must succeed."""
-    done = subprocess.run(
-        command, check=False, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+def figures(cost: Cost) -> str:
+    """Return what a watch cost, with the share of one core."""
+    share = 100 * cost.cpu / cost.wall
+    return f"{cost.wall:6.1f} s   CPU {cost.cpu:5.2f} s = {share:4.2f} % of a core   {cost.megabytes:4.0f} MB"
 
 
 def main() -> None:
@@ -159,8 +142,8 @@ def main() -> None:
             ours = by_trigger(lab, folder)
         with Lab.start(folder / "by-hand", name=HOST) as lab:
             theirs = by_hand(lab)
-    print(f"trigger, NMI to verified dump           {ours}   (at most 2 %, 100 MB)")
-    print(f"by hand, NMI to a file of unknown worth {theirs}   ratio of CPU {ours.cpu / theirs.cpu:.2f}")
+    print(f"trigger, NMI to verified dump           {figures(ours)}   (at most 2 %, 100 MB)")
+    print(f"by hand, NMI to a file of unknown worth {figures(theirs)}   ratio of CPU {ours.cpu / theirs.cpu:.2f}")
 
 
 if __name__ == "__main__":

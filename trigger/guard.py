@@ -145,11 +145,14 @@ def _open_fires(facts: Facts) -> list[Finding]:
 
 
 def _dump_in_progress(facts: Facts) -> list[Finding]:
-    if not facts.dump_in_progress:
-        return []
-    text = f"A dump of {facts.host} seems to be being written: {facts.dump_in_progress}. A shot would destroy it."
-    look_on = f"(where nobody fired from here: trigger console {facts.host})"
-    return [Finding("dump-in-progress", text, False, next_step=f"Wait for it: trigger wait {facts.host} {look_on}")]
+    return [dump_seen(facts.host, facts.dump_in_progress)] if facts.dump_in_progress else []
+
+
+def dump_seen(host: str, seen: str) -> Finding:
+    """Return the refusal of a shot into a dump of `host` that somebody saw being written; `seen` is what they saw."""
+    text = f"A dump of {host} seems to be being written: {seen}. A shot would destroy it."
+    next_step = f"Wait for it: trigger wait {host} (where nobody fired from here: trigger console {host})"
+    return Finding("dump-in-progress", text, False, next_step=next_step)
 
 
 def _policy(facts: Facts) -> list[Finding]:

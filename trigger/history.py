@@ -11,7 +11,7 @@ from trigger.display import sentence
 from trigger.errors import ConfigError, TriggerError
 from trigger.events import Finished, Fired, Firing, Planned
 from trigger.fires import open_fires
-from trigger.journal import Line, read_journal
+from trigger.journal import Line, read_journal, read_journals
 from trigger.state import StateFolder
 
 
@@ -49,7 +49,10 @@ class PastRun:
 
 def runs_of(state: StateFolder, host: str) -> list[PastRun]:
     """Return the runs of one host, oldest first."""
-    lines = read_journal(state, host)
+    return _runs(read_journal(state, host))
+
+
+def _runs(lines: Sequence[Line]) -> list[PastRun]:
     still_open = {fire.run for fire in open_fires(lines, time.time())}
     runs: dict[str, PastRun] = {}
     shots: dict[str, list[str]] = {}  # the outcome of each shot of a run: a ladder has several
@@ -58,22 +61,23 @@ def runs_of(state: StateFolder, host: str) -> list[PastRun]:
             shots.setdefault(line.run, []).append("unknown")
         elif isinstance(line.event, Fired) and line.run in shots:
             shots[line.run][-1] = line.event.outcome
-        run = runs.setdefault(line.run, PastRun(line.run, line.host, line.time))
-        outcome = next((o for o in ("accepted", "unknown", "refused") if o in shots.get(line.run, ())), run.outcome)
-        runs[line.run] = _fold(replace(run, outcome=outcome), line)
-    return [replace(run, open=run.run in still_open) for run in runs.values()]
+        runs[line.run] = _fold(runs.get(line.run, PastRun(line.run, line.host, line.time)), line)
+    return [
+        replace(run, open=run.run in still_open, outcome=_outcome(shots[run.run]) if run.run in shots else run.outcome)
+        for run in runs.values()
+    ]
+
+
+def _outcome(shots: Sequence[str]) -> str:
+    """Return the outcome of a run with these shots: one that may have arrived counts more than one that was refused."""
+    return next((outcome for outcome in ("accepted", "unknown", "refused") if outcome in shots), "")
 
 
 def runs_of_all(state: StateFolder, hosts: Sequence[str]) -> tuple[tuple[PastRun, ...], tuple[TriggerError, ...]]:
     """Return the runs of several hosts, and what could not be read: one journal says nothing about the others."""
-    found: list[PastRun] = []
     unread: list[TriggerError] = []
-    for host in hosts:
-        try:
-            found += runs_of(state, host)
-        except TriggerError as error:
-            unread.append(error)
-    return tuple(found), tuple(unread)
+    found = tuple(run for _, lines in read_journals(state, hosts, unread) for run in _runs(lines))
+    return found, tuple(unread)
 
 
 def events_of(state: StateFolder, hosts: Sequence[str], run_id: str) -> Iterator[tuple[Line, str]]:
@@ -81,20 +85,16 @@ def events_of(state: StateFolder, hosts: Sequence[str], run_id: str) -> Iterator
 
     Raises ConfigError when no journal has the run, GuardRefused when one that may have it cannot be read.
     """
-    found, unread = False, None
-    for host in hosts:
-        try:
-            lines = read_journal(state, host)
-        except TriggerError as error:
-            unread = error
-            continue
+    found = False
+    unread: list[TriggerError] = []
+    for _, lines in read_journals(state, hosts, unread):
         for line in lines:
             if line.run == run_id:
                 found = True
                 when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.time))
                 yield line, f"{when}  {sentence(line.event) if line.event else line.raw.get('event', '?')}"
-    if unread is not None and not found:
-        raise unread
+    if unread and not found:
+        raise unread[-1]
     if not found:
         raise ConfigError(f"no journal in {state.path} has a run {run_id}", next_step="trigger history lists the runs.")
 

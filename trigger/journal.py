@@ -12,13 +12,13 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from trigger.clock import Clock
-from trigger.errors import GuardRefused
+from trigger.errors import GuardRefused, TriggerError
 from trigger.events import VERSION, Event, Fired, Firing, from_json, is_number, to_json
 from trigger.mounts import network_file_system
 from trigger.state import JOURNAL, StateFolder
@@ -203,6 +203,19 @@ class Journal:
             rule="journal",
             next_step=f"Free or mend the disk below {self._state.path}, then run the same command again.",
         )
+
+
+def read_journals(
+    state: StateFolder, hosts: Iterable[str], unread: list[TriggerError]
+) -> Iterator[tuple[str, tuple[Line, ...]]]:
+    """Yield each host and its lines; a journal that cannot be read goes to `unread`, and says nothing of the others."""
+    for host in hosts:
+        try:
+            lines = read_journal(state, host)
+        except TriggerError as error:
+            unread.append(error)
+        else:
+            yield host, lines
 
 
 def read_journal(state: StateFolder, host: str) -> tuple[Line, ...]:

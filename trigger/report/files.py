@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from trigger.errors import ConfigError, TriggerError
-from trigger.journal import read_journal
+from trigger.journal import read_journal, read_journals
 from trigger.report.fold import Report, fold, read_beside
 from trigger.run_files import REPORT_PAGE, REPORT_TEXT, RunFiles
 from trigger.state import StateFolder
@@ -19,18 +19,13 @@ def find(state: StateFolder, host: str = "", run: str = "") -> Report:
     Raises ConfigError when there is none, GuardRefused when a journal that may have it cannot be read.
     """
     newest: tuple[float, str, str] | None = None
-    unread: TriggerError | None = None
-    for name in [host] if host else state.host_names():
-        try:
-            lines = read_journal(state, name)
-        except TriggerError as error:
-            unread = error
-            continue
+    unread: list[TriggerError] = []
+    for name, lines in read_journals(state, [host] if host else state.host_names(), unread):
         for line in lines:
             if run in ("", line.run) and (newest is None or line.time >= newest[0] or (run and name == newest[1])):
                 newest = (line.time, name, line.run)
-    if unread is not None and (newest is None or not run):
-        raise unread
+    if unread and (newest is None or not run):
+        raise unread[-1]
     if newest is None:
         whose = f"run {run}" if run else "runs"
         raise ConfigError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from trigger.clock import Clock, Deadline
@@ -31,6 +31,8 @@ REPLAY_S = 2.0
 LATE_REPLAY_PAUSE_S = 0.5
 # When what is repeated looks like a crash kernel at work, the fire waits for it to go on: progress comes once a second.
 SUSPICION_S = 2.5
+# Before a key is typed on a console it is listened to for so long, for the same reason.
+OVERHEAR_S = 1.2
 # After the fire what comes within so long is read in one go: a kernel that boots says thousands of small pieces, and
 # looking at each costs a multiple. Between a phase and the screen 0.5 s are allowed.
 _GATHER_S = 0.1
@@ -40,10 +42,6 @@ _BUSY_PAUSE_S = 30.0
 _END_S = 3.0
 # What only a crash kernel says, so that a fire at this moment would destroy its dump.
 _DUMPING = frozenset({"crash-kernel", "saver", "network-wait", "saving-to", "saving", "dmesg", "preparing", "progress"})
-
-
-# Before a key is typed on a console it is listened to for so long: progress comes once a second.
-OVERHEAR_S = 1.2
 
 
 class ConsoleNews(NamedTuple):
@@ -207,11 +205,11 @@ class ConsoleWatch:
     def _take(self, found: list[Sighting], reader: Reader, *, replayed: bool) -> None:
         """Tell what was seen, unless it is old."""
         if replayed or not self._fired.is_set():
-            dumping = next((seen for seen in found if seen.pattern in _DUMPING), None)
-            if dumping is not None and replayed:
+            dumping = _of_a_dump(found)
+            if dumping and replayed:
                 self._suspicious.set()
-            elif dumping is not None:
-                self._dumping = f"its console says {dumping.line!r}"
+            elif dumping:
+                self._dumping = dumping
                 self._goes_on.set()
             return
         lines = reader.last_lines()
@@ -253,14 +251,19 @@ def overheard(console: Console, recording: Recording | None, clock: Clock) -> st
         if heard and recording is not None:
             recording.output(heard)
         found = reader.feed(heard) if heard else reader.idle()
-        dumping = next((seen for seen in found if seen.pattern in _DUMPING), None)
-        if dumping is not None and not replayed:
-            return f"its console says {dumping.line!r}"
-        if dumping is not None:
+        dumping = _of_a_dump(found)
+        if dumping and not replayed:
+            return dumping
+        if dumping:
             end = Deadline(SUSPICION_S, clock)
         if not heard or clock.monotonic() - begun > REPLAY_S:
             replayed = False
     return ""
+
+
+def _of_a_dump(found: Sequence[Sighting]) -> str:
+    """Return what only a crash kernel says, of what was seen, in words; "" for nothing."""
+    return next((f"its console says {seen.line!r}" for seen in found if seen.pattern in _DUMPING), "")
 
 
 def _pause(error: TriggerError, tries: int) -> float:

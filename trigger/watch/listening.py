@@ -14,6 +14,7 @@ from trigger.console.recording import Recording
 from trigger.driver import Driver, DriverOptions
 from trigger.errors import ConfigError, GuardRefused
 from trigger.events import Guarded
+from trigger.guard import dump_seen
 from trigger.host import Controller, Host
 from trigger.plan import Plan, Route, shot_words
 from trigger.registry import abilities_of, load_driver
@@ -97,11 +98,9 @@ class Ears:
         seen = seen or (self.fence.dump_in_progress() if self.fence is not None else "")
         if not seen:
             return
-        host = self._plan.host.name
-        message = f"A dump of {host} seems to be being written: {seen}. A shot would destroy it."
-        self._run.emit(Guarded(False, "dump-in-progress", message))
-        next_step = f"Wait for it: trigger wait {host} (where nobody fired from here: trigger console {host})"
-        raise GuardRefused(f"{message} Nothing was sent.", rule="dump-in-progress", next_step=next_step)
+        found = dump_seen(self._plan.host.name, seen)
+        self._run.emit(Guarded(False, found.rule, found.message))
+        raise GuardRefused(f"{found.message} Nothing was sent.", rule=found.rule, next_step=found.next_step)
 
     def _witness(self, controller: Controller, fired_at: float) -> ControllerWatch:
         options = self._known.options(controller, self._answers(controller), self._run.clock)
